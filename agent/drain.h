@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stage "drain": flips the kernel's map set, waits until no handler writes to the old one, and hands out every
+ * count of it with its stacks. Keeps the accounts: taken == stored + lost + pending, at any moment, from any
+ * thread.
+ */
+#ifndef DRAIN_H
+#define DRAIN_H
+
+#include "abi/sample.h"
+#include "collector.h"
+#include "loader.h"
+
+#include <stdint.h>
+
+struct drain;
+
+struct drain_sample { /* borrowed for the call */
+	const struct sample_key *key;
+	const struct sample_value *value;
+	const uint64_t *user, *kernel; /* leaf first; depths in value, 0 where the stack is missing */
+	uint32_t user_depth, kernel_depth;
+	enum reason user_reason; /* the key's, or STACK_MISSING */
+};
+
+/* Returns REASON_NONE when the sample was taken over, else why it is lost (its count goes to that reason). */
+typedef enum reason (*drain_fn)(void *context, const struct drain_sample *sample);
+
+int drain_new(struct loader *loader, struct drain **ret_drain);
+void drain_free(struct drain *drain); /* accepts NULL */
+/* One slice. *ret_from_ns/*ret_to_ns: the span in which the drained set was active. 0 or -errno. */
+int drain_flip(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
+/* Both sets, after sampling was stopped: pending is 0 afterwards. */
+int drain_finish(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
+void drain_accounting(struct drain *drain, struct view_accounting *ret_view);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loads the kernel side and attaches its tracepoints; the only file that includes the skeleton. Every map is
+ * sized here, before load. Errors come with a sentence for the user in `error`.
+ */
+#ifndef LOADER_H
+#define LOADER_H
+
+#include "abi/knobs.h"
+#include "collector.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct loader;
+
+struct loader_opts {
+	unsigned frequency, cpus;       /* size the maps of counts: what can be taken in a second */
+	unsigned counts_entries;        /* 0: from frequency and cpus */
+	unsigned stack_chunks;          /* 0: likewise */
+	enum cgroup_source cgroup_source;
+	bool allow_freezing_kernel;     /* load even where user reads from an interrupt can freeze the host */
+};
+
+enum loader_map {
+	LOADER_COUNTS_A, LOADER_COUNTS_B, LOADER_STACKS_A, LOADER_STACKS_B, LOADER_CONTROL, LOADER_GRACE,
+	LOADER_COUNTERS, LOADER_PROCESSES, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ROWS, LOADER_ESCAPES,
+	LOADER_EVENTS, LOADER_ACCOUNT_CPU, LOADER_MAP_COUNT,
+};
+
+int loader_open(const struct loader_opts *opts, struct loader **ret_loader, char *error, size_t error_size);
+void loader_close(struct loader *loader); /* accepts NULL */
+int loader_map_fd(const struct loader *loader, enum loader_map map);
+int loader_sample_fd(const struct loader *loader); /* the perf_event program */
+/* Runs the task iterator once: what every living task ran since its last visit is banked. 0 or -errno. */
+int loader_account_tasks(struct loader *loader);
+/* Programs and maps of ours for /metrics; arrays live as long as the loader. Run counts need bpf statistics. */
+size_t loader_programs(struct loader *loader, const struct view_program **ret_programs);
+size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
+/* Switches the kernel's run statistics on while the returned descriptor is open; -errno if refused. */
+int loader_stats_enable(void);
+
+/* A kernel release such as "6.1.0-28-amd64" that can freeze when user memory is read from an interrupt. */
+bool loader_kernel_freezes(const char *release);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Noun "process": who is alive, what is mapped where, and since when. Fed by side-band events in order of time
+ * and by /proc for processes older than the agent. The pipeline thread owns it; nothing here opens an ELF file.
+ *
+ * A process is (pid, from when, until when): a program replaced by exec is a new generation of the same pid,
+ * kept PROCESS_GRACE_S after it ended so that the samples of its last second find it.
+ */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include "sideband.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PROCESS_GRACE_S 5
+#define PROCESS_LIMIT 65536
+
+struct process_table;
+struct process;
+
+enum process_image_state { PROCESS_IMAGE_NEW, PROCESS_IMAGE_ASKED, PROCESS_IMAGE_READY, PROCESS_IMAGE_FAILED };
+
+#define PROCESS_IMAGE_SEGMENTS 16
+struct process_image { /* a file that is mapped executable somewhere; never freed while the agent runs */
+	uint32_t id;           /* index in the table of images; the same id in agent/names */
+	struct sideband_file file;
+	char *path;            /* as the event gave it */
+	enum process_image_state state;
+	bool vdso, anonymous;
+	uint32_t dir;          /* for unwind_mapping.dir: directory base minus first page (modulo 2^32) */
+	bool has_table;
+	uint32_t segment_count; /* PT_LOADs, from the symbolizer */
+	struct { uint64_t offset, vaddr, filesz; } segments[PROCESS_IMAGE_SEGMENTS];
+	uint32_t users;        /* living mappings */
+};
+
+/* A mapping whose file was not met before; `image->state` is NEW. Set it to ASKED when it was asked for. */
+struct process_callbacks {
+	void (*image_new)(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end);
+	/* The process's mapping table changed (or it is gone: table == NULL): publish it. */
+	void (*table_changed)(void *context, struct process *process);
+	void (*exited)(void *context, uint32_t pid);
+	void *context;
+};
+
+struct process_mapping {
+	uint64_t start, end, offset; /* file offset of start */
+	struct process_image *image;
+	uint64_t since_ns;
+};
+
+struct process {
+	uint32_t pid, parent;
+	uint64_t from_ns, until_ns; /* until UINT64_MAX while alive */
+	uint64_t known_ns;          /* for unwind_process.known_ns */
+	char comm[16];
+	uint32_t root; /* descends from the process given to process_table_follow: that pid, else 0 */
+	bool dirty, kernel_thread;
+	uint32_t version;
+	size_t mapping_count, mapping_capacity;
+	struct process_mapping *mappings; /* sorted by start */
+	struct process *older; /* the generation before, same pid */
+	void *published;       /* agent/publish's handle */
+};
+
+struct process_table *process_table_new(const struct process_callbacks *callbacks);
+void process_table_free(struct process_table *table); /* accepts NULL */
+void process_table_event(struct process_table *table, const struct sideband_event *event);
+/* Every process of /proc that is not known yet (start-up), or those alive on a CPU that lost records. */
+int process_table_scan(struct process_table *table);
+/* Calls table_changed for the dirty ones and frees those gone for PROCESS_GRACE_S. */
+void process_table_tick(struct process_table *table, uint64_t now_ns);
+/* The generation that was alive at that time; NULL: never met. */
+struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns);
+/* The image and ELF address of a user address; NULL: no mapping (or segments still unknown: *ret_file_offset is
+ * then set and the address is the file offset instead, *ret_is_vaddr false). */
+struct process_image *process_resolve(const struct process *process, uint64_t address, uint64_t *ret_vaddr,
+				      bool *ret_is_vaddr);
+/* pc - bias == ELF virtual address for this mapping; false: segments unknown. */
+bool process_mapping_bias(const struct process_mapping *mapping, uint64_t *ret_bias);
+struct process_image *process_image_get(struct process_table *table, uint32_t id);
+/* Publishes again every process that maps the image (its table became ready). */
+void process_image_ready(struct process_table *table, struct process_image *image);
+void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */
+size_t process_table_count(const struct process_table *table);
+/* A kernel symbol that came by KSYMBOL (BPF programs), also after it went; NULL: none. */
+const char *process_ksymbol(struct process_table *table, uint64_t address);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stage "publish": unwind rows and mapping tables into the kernel's maps. Row blocks are copied into chunks that
+ * user space has mapped; a process's table is written anew elsewhere and its entry then switched over, so a
+ * handler sees the old or the new one whole. Freed space is reused only after PUBLISH_GRACE_MS.
+ * publish_image may run on another thread than the rest.
+ */
+#ifndef PUBLISH_H
+#define PUBLISH_H
+
+#include "loader.h"
+#include "process.h"
+
+#include <stdint.h>
+
+#define PUBLISH_GRACE_MS 100
+
+struct publish;
+
+struct publish_stats {
+	uint64_t rows, row_bytes, refused_rows, mappings, processes, refused_processes;
+};
+
+int publish_new(struct loader *loader, uint64_t row_limit_bytes, struct publish **ret_publish);
+void publish_free(struct publish *publish); /* accepts NULL */
+/* Reads an unwind_file (include/symbolizer.h) of `bytes` from `fd`, doubting everything; *ret_dir as
+ * unwind_mapping.dir wants it. -EINVAL: malformed, -ENOSPC: no room (counted). */
+int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret_dir);
+/* Writes the process's table; on exit (until_ns passed) removes it. process->published is publish's. */
+int publish_process(struct publish *publish, struct process *process);
+void publish_forget(struct publish *publish, struct process *process);
+void publish_tick(struct publish *publish, uint64_t now_ns);
+void publish_get_stats(struct publish *publish, struct publish_stats *ret_stats);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stage "symbolize", the agent's end: opens images safely (map_files, else openat2 below the process's root),
+ * talks to the symbolizer children, fetches row tables and names. A thread of its own, because an open can
+ * hang; a file that does not open within RESOLVE_DEADLINE_MS is given up. Callbacks run on that thread.
+ */
+#ifndef RESOLVE_H
+#define RESOLVE_H
+
+#include "names.h"
+#include "sideband.h"
+#include "symbolizer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RESOLVE_DEADLINE_MS 500
+#define RESOLVE_QUARANTINE_S 60
+
+struct resolve;
+
+struct resolve_image_request { /* copied */
+	uint32_t image; /* id, as in names */
+	uint32_t pid;
+	uint64_t start, end;
+	struct sideband_file file; /* inode 0: not a file */
+	const char *path;
+	bool vdso;
+};
+
+struct resolve_callbacks {
+	/* table_fd: memfd with the unwind_file, or -1; borrowed. description is NULL when the image failed. */
+	void (*image_done)(void *context, uint32_t image, const struct symbolizer_image *description,
+			   int table_fd, const struct symbolizer_table *table);
+	void *context;
+};
+
+struct resolve_stats {
+	uint64_t images, failed, children, deaths, quarantined, timeouts;
+};
+
+/* `parent_socket`: to the symbolizer parent (resolve_spawn_parent). Starts the thread. */
+int resolve_new(int parent_socket, struct names *names, const struct resolve_callbacks *callbacks,
+		struct resolve **ret_resolve);
+void resolve_free(struct resolve *resolve); /* stops the thread within a second; accepts NULL */
+int resolve_image(struct resolve *resolve, const struct resolve_image_request *request); /* queued */
+void resolve_names(struct resolve *resolve); /* frames may be unasked: look */
+void resolve_kernel_changed(struct resolve *resolve); /* kallsyms must be read again */
+void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats);
+
+/* Forks and executes this program as wick-symbolizer under an unused uid; call early, while the agent is small.
+ * The descriptor of the socket, or -errno. */
+int resolve_spawn_parent(uint64_t memory_limit_bytes, int *ret_pid);
+
+#endif

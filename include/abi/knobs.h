@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Settings that go down before load (read-only data), and the counters that come up. */
+#ifndef ABI_KNOBS_H
+#define ABI_KNOBS_H
+
+#include "abi/reason.h"
+#include "abi/sample.h"
+#include "abi/types.h"
+
+#define KNOB_MAX_STEPS 4096        /* frames walked or tried for one sample */
+#define KNOB_MAX_SAMPLE_NS 200000  /* and the time it may take */
+
+enum cgroup_source { /* which hierarchy names a task's cgroup; see agent/cgroup.h */
+	CGROUP_SOURCE_V2 = 0,
+	CGROUP_SOURCE_MEMORY = 1,
+	CGROUP_SOURCE_CPU = 2,
+	CGROUP_SOURCE_PIDS = 3,
+	CGROUP_SOURCE_IO = 4,
+};
+
+struct knobs { /* `const volatile struct knobs knobs` in the kernel side's read-only data */
+	__u32 cgroup_source; /* enum cgroup_source */
+	__u32 max_steps;
+	__u64 max_sample_ns;
+};
+ABI_SIZE(struct knobs, 16);
+
+/*
+ * One per CPU and set, in the `counters` per-CPU array with SAMPLE_SETS entries. Cumulative; never reset.
+ * `taken` is the handler's first store. For a set that no handler uses any more,
+ * taken == sum of drained counts + sum of lost, exactly.
+ */
+struct sample_counters {
+	__u64 taken;
+	__u64 lost[REASON_COUNT];
+	__u64 user[REASON_COUNT];   /* user stacks by outcome; [REASON_NONE] is complete */
+	__u64 kernel[REASON_COUNT]; /* kernel stacks likewise */
+	__u64 runs_timed, run_ns;   /* time spent in the handler, where it was measured */
+	__u64 frames;               /* user frames walked */
+};
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * A sample as the kernel side counts it: a count under sample_key, the frames of a distinct stack once, in
+ * chunks of SAMPLE_CHUNK_FRAMES, under stack_key. Two sets of both maps exist (SAMPLE_SETS); `control.active`
+ * says which one a handler uses, and the agent drains the other after a grace period.
+ *
+ * Frames are leaf first, raw virtual addresses as found: a return address is stored as it stands on the stack;
+ * SAMPLE_FRAME_EXACT in the top bit marks a pc that was interrupted (the leaf, the frame below a signal frame),
+ * which is looked up as it is; all others are looked up at address - 1.
+ */
+#ifndef ABI_SAMPLE_H
+#define ABI_SAMPLE_H
+
+#include "abi/types.h"
+
+#define SAMPLE_SETS 2
+#define SAMPLE_CHUNK_FRAMES 32
+#define SAMPLE_MAX_USER_FRAMES 1024  /* depth of a user stack; a multiple of SAMPLE_CHUNK_FRAMES */
+#define SAMPLE_MAX_KERNEL_FRAMES 128 /* the kernel's own limit is 127 (sysctl perf_event_max_stack) */
+#define SAMPLE_FRAME_EXACT (1ULL << 63) /* user addresses have this bit clear; kernel frames never carry it */
+
+struct sample_key {
+	__u64 cgroup;       /* kernfs id in the hierarchy that control.cgroup_source names */
+	__u64 user_stack;   /* hash of the user frames, 0: none */
+	__u64 kernel_stack; /* hash of the kernel frames, 0: none */
+	__u64 start_ns;     /* CLOCK_MONOTONIC birth of the thread group's leader */
+	__u32 tgid;         /* in the initial pid namespace */
+	__u32 tid;
+	__u32 exec_id;      /* self_exec_id: parts two programs of one process */
+	__u8 user_reason;   /* enum reason of the user stack */
+	__u8 kernel_reason; /* enum reason of the kernel stack */
+	__u8 flags;         /* SAMPLE_KTHREAD, SAMPLE_IN_KERNEL */
+	__u8 pad;
+};
+ABI_SIZE(struct sample_key, 48);
+
+#define SAMPLE_KTHREAD 1   /* no user side: an absent user stack is complete */
+#define SAMPLE_IN_KERNEL 2 /* taken in kernel mode */
+
+struct sample_value {
+	__u64 count;
+	__u64 last_ns; /* CLOCK_MONOTONIC of the newest sample */
+	__u16 user_depth;
+	__u16 kernel_depth;
+	__u32 table_version; /* unwind_process.version the newest sample used, 0: none */
+	char comm[16];       /* the thread's */
+};
+ABI_SIZE(struct sample_value, 40);
+
+struct stack_key {
+	__u64 hash;
+	__u32 chunk; /* 0 is the leaf's; inserted last, so that it vouches for the others */
+	__u32 pad;
+};
+ABI_SIZE(struct stack_key, 16);
+
+struct stack_chunk {
+	__u64 frames[SAMPLE_CHUNK_FRAMES]; /* the unused rest is 0 */
+};
+ABI_SIZE(struct stack_chunk, 256);
+
+#endif

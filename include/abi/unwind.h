@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the agent publishes so that the kernel side can unwind without frame pointers.
+ *
+ *   processes: tgid -> unwind_process -> mappings[first .. first+count), sorted by start
+ *   mapping:   pc - bias = ELF virtual address; directory[dir + (vaddr >> 16)] -> page block
+ *   block:     257 u16 bucket starts (one per 256 bytes of text, the last is the row count), 1 u16 pad, then rows
+ *   row:       u16 pc in the page, u16 rule; a row is in force from its pc up to the next row's
+ *
+ * The row in force for a pc is the last one with row.pc <= pc; row 0 of a block always has pc 0.
+ */
+#ifndef ABI_UNWIND_H
+#define ABI_UNWIND_H
+
+#include "abi/types.h"
+
+#define UNWIND_PAGE_BITS 16
+#define UNWIND_BUCKET_BITS 8
+#define UNWIND_BUCKETS 256
+#define UNWIND_HEAD_BYTES 516 /* 257 u16 + pad: where a block's rows begin */
+#define UNWIND_MAX_PAGE_ROWS 16384
+#define UNWIND_CHUNK_BYTES (1U << 20)   /* a value of the row chunk maps; blocks never cross it, aligned to 4 */
+#define UNWIND_MAX_CHUNKS 64
+#define UNWIND_MAX_DIRECTORY (1U << 18) /* pages of text over all files */
+#define UNWIND_MAX_ESCAPES 8192         /* fewer than 2^14 */
+#define UNWIND_MAX_PROCESSES 32768
+#define UNWIND_MAX_PROCESS_MAPPINGS 4096
+#define UNWIND_MAPPINGS (1U << 17)      /* entries over all processes, 32 B each, in chunks of 1 MiB grown on demand */
+#define UNWIND_MAPPING_CHUNK (1U << 15) /* mappings a chunk; a table never crosses it */
+
+/* rule: bits 15-14 kind, 13-11 rbp slot, 10-0 CFA offset / 8 (escape: bits 13-0 index of the escape) */
+#define UNWIND_KIND_END 0 /* offset 0: no FDE here; offset 1: return address undefined, the outermost frame */
+#define UNWIND_KIND_RSP 1
+#define UNWIND_KIND_RBP 2
+#define UNWIND_KIND_ESCAPE 3
+#define UNWIND_RULE(kind, slot, offset8) ((__u16)((kind) << 14 | (slot) << 11 | (offset8)))
+#define UNWIND_RULE_NONE UNWIND_RULE(UNWIND_KIND_END, 0, 0)
+#define UNWIND_RULE_OUTERMOST UNWIND_RULE(UNWIND_KIND_END, 0, 1)
+/* rbp slot: 0 unchanged, k in 1..7: saved at CFA - 8 * (k + 1). The return address is at CFA - 8. */
+
+struct unwind_row {
+	__u16 pc;
+	__u16 rule;
+};
+ABI_SIZE(struct unwind_row, 4);
+
+enum unwind_cfa {         /* how an escape finds the CFA; `reg` is a DWARF register number */
+	UNWIND_CFA_REG = 1,   /* reg + cfa_offset: rsp and rbp always, others only in an interrupted frame */
+	UNWIND_CFA_DEREF = 2, /* *(reg + cfa_offset) + cfa_add */
+	UNWIND_CFA_PLT = 3,   /* rsp + 8 + ((pc & 15) >= cfa_offset ? 8 : 0) */
+	UNWIND_CFA_SIGNAL = 4, /* rsp points at the kernel's ucontext: all registers come from it */
+	UNWIND_CFA_NONE = 5,  /* known not to be expressible: REASON_UNSUPPORTED_RULE */
+};
+enum unwind_bp {
+	UNWIND_BP_SAME = 0,
+	UNWIND_BP_CFA = 1,     /* *(CFA + bp_offset) */
+	UNWIND_BP_RBP = 2,     /* *(rbp + bp_offset) */
+	UNWIND_BP_UNKNOWN = 3, /* undefined or an expression: later frames must not need it */
+};
+
+struct unwind_escape {
+	__u8 cfa; /* enum unwind_cfa */
+	__u8 reg;
+	__u8 bp; /* enum unwind_bp */
+	__u8 pad;
+	__s32 cfa_offset;
+	__s32 cfa_add;
+	__s32 bp_offset;
+	__s32 ra_offset; /* return address at *(CFA + ra_offset), usually -8 */
+};
+ABI_SIZE(struct unwind_escape, 20);
+
+struct unwind_page { /* a directory entry */
+	__u32 chunk;  /* 1-based index of the row chunk, 0: no rows for this page */
+	__u32 offset; /* of the block in the chunk, bytes, a multiple of 4 */
+};
+ABI_SIZE(struct unwind_page, 8);
+
+#define UNWIND_MAPPING_NO_TABLE 1 /* a file whose rows are not (yet) published */
+#define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT): frame pointers only */
+
+struct unwind_mapping {
+	__u64 start, end; /* user virtual addresses, half open */
+	__u64 bias;       /* pc - bias is the ELF virtual address (modulo 2^64) */
+	__u32 dir;        /* directory[(__u32)(dir + (vaddr >> 16))] */
+	__u32 flags;
+};
+ABI_SIZE(struct unwind_mapping, 32);
+
+struct unwind_process {
+	__u64 known_ns; /* CLOCK_MONOTONIC at which this process was known alive: a leader born later is another */
+	__u32 chunk;    /* index of the mapping chunk */
+	__u32 first, count;
+	__u32 version; /* never 0; grows with each table of this process */
+};
+ABI_SIZE(struct unwind_process, 24);
+
+#endif
