@@ -28,7 +28,7 @@ typedef enum reason (*drain_fn)(void *context, const struct drain_sample *sample
 
 int drain_new(struct loader *loader, struct drain **ret_drain);
 void drain_free(struct drain *drain); /* accepts NULL */
-/* One slice. *ret_from_ns/*ret_to_ns: the span in which the drained set was active. 0 or -errno. */
+/* One slice. ret_from_ns and ret_to_ns: the span in which the drained set was active. 0 or -errno. */
 int drain_flip(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
 /* Both sets, after sampling was stopped: pending is 0 afterwards. */
 int drain_finish(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
