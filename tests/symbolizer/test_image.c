@@ -425,7 +425,7 @@ static void test_broken_files(void **state)
 	for (size_t cut = 0; cut <= file.size; cut++)
 		touch(file.bytes, cut);
 	srandom(7);
-	for (int round = 0; round < 20000; round++) {
+	for (int round = 0; round < 5000; round++) {
 		uint8_t *copy = malloc(file.size);
 
 		memcpy(copy, file.bytes, file.size);
