@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this machine and
- * of its compilers, then hostile ones. The look-up here is the one of abi/unwind.h, written down a second time.
+ * of its compilers; then thousands of broken copies of one.
  */
-#include "abi/unwind.h"
-#include "base/clean.h"
-#include "symbolizer/unwind_table.h"
+#include "table_reader.h"
 
 #include <dwarf.h>
 #include <elf.h>
@@ -13,159 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <cmocka.h>
-
-#define TEXT_BYTES 128
-
-/* ---- reading a table ---------------------------------------------------------------------------------------- */
-
-struct table {
-	const uint8_t *bytes;
-	size_t size;
-	const struct unwind_file *header;
-	const struct unwind_escape *escapes;
-	const struct unwind_file_page *pages;
-	struct symbolizer_table report;
-};
-
-/* Everything that a reader in the kernel relies on. */
-static void check_page(const struct table *table, const struct unwind_file_page *page)
-{
-	const uint16_t *starts = (const void *)(table->bytes + page->offset);
-	const struct unwind_row *rows = (const void *)(table->bytes + page->offset + UNWIND_HEAD_BYTES);
-	uint32_t count = starts[UNWIND_BUCKETS];
-
-	assert_int_equal(page->offset % 4, 0);
-	assert_true((uint64_t)page->offset + page->bytes <= table->size);
-	assert_int_equal(page->bytes, UNWIND_HEAD_BYTES + count * sizeof(*rows));
-	assert_in_range(count, 1, UNWIND_MAX_PAGE_ROWS);
-	assert_int_equal(rows[0].pc, 0);
-	assert_int_equal(starts[0], 0);
-	for (uint32_t i = 0; i < count; i++) {
-		if (i) {
-			assert_true(rows[i].pc > rows[i - 1].pc);
-			assert_int_not_equal(rows[i].rule, rows[i - 1].rule);
-		}
-		assert_in_range(i, starts[rows[i].pc >> 8], starts[(rows[i].pc >> 8) + 1] - 1);
-		if (rows[i].rule >> 14 == UNWIND_KIND_ESCAPE)
-			assert_true((rows[i].rule & 0x3fff) < table->header->escapes);
-	}
-}
-
-static void table_open(struct image *image, struct table *ret_table)
-{
-	struct table table = { 0 };
-	auto_fd int fd = memfd_create("rows", MFD_CLOEXEC);
-	uint64_t rows = 0;
-	struct stat status;
-
-	assert_true(fd >= 0);
-	assert_int_equal(unwind_table_write(image, fd, &table.report), 0);
-	assert_int_equal(fstat(fd, &status), 0);
-	table.size = (size_t)status.st_size;
-	assert_int_equal(table.size, table.report.bytes);
-	table.bytes = mmap(NULL, table.size, PROT_READ, MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(table.bytes, MAP_FAILED);
-	table.header = (const void *)table.bytes;
-	table.escapes = (const void *)(table.header + 1);
-	table.pages = (const void *)(table.escapes + table.header->escapes);
-	assert_int_equal(table.header->magic, UNWIND_FILE_MAGIC);
-	assert_int_equal(table.header->pages, table.report.pages);
-	assert_int_equal(table.header->escapes, table.report.escapes);
-	assert_true(table.header->escapes <= UNWIND_MAX_ESCAPES);
-	for (uint32_t i = 0; i < table.header->pages; i++) {
-		if (i)
-			assert_true(table.pages[i].page > table.pages[i - 1].page);
-		check_page(&table, &table.pages[i]);
-		rows += (table.pages[i].bytes - UNWIND_HEAD_BYTES) / sizeof(struct unwind_row);
-	}
-	assert_int_equal(rows, table.report.rows);
-	*ret_table = table;
-}
-
-static void table_close(struct table *table)
-{
-	munmap((void *)table->bytes, table->size);
-}
-
-static uint16_t table_find(const struct table *table, uint64_t vaddr)
-{
-	uint32_t low = 0, high = table->header->pages;
-	const struct unwind_row *rows;
-	const uint16_t *starts;
-	uint32_t row;
-
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
-		if (table->pages[middle].page < vaddr >> 16)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == table->header->pages || table->pages[low].page != vaddr >> 16)
-		return UNWIND_RULE_NONE;
-	starts = (const void *)(table->bytes + table->pages[low].offset);
-	rows = (const void *)(table->bytes + table->pages[low].offset + UNWIND_HEAD_BYTES);
-	row = starts[(vaddr >> 8) & 255];
-	while (row < starts[((vaddr >> 8) & 255) + 1] && rows[row].pc <= (vaddr & 0xffff))
-		row++;
-	return rows[row - 1].rule;
-}
-
-/* A rule in words, in which both sides are compared. */
-static void describe_escape(const struct unwind_escape *escape, char *text)
-{
-	char bp[40], cfa[40];
-
-	if (escape->cfa == UNWIND_CFA_NONE || escape->cfa == UNWIND_CFA_SIGNAL) {
-		strcpy(text, escape->cfa == UNWIND_CFA_NONE ? "unsupported" : "signal");
-		return;
-	}
-	if (escape->cfa == UNWIND_CFA_REG)
-		sprintf(cfa, "r%d%+d", escape->reg, escape->cfa_offset);
-	else if (escape->cfa == UNWIND_CFA_DEREF)
-		sprintf(cfa, "*(r%d%+d)%+d", escape->reg, escape->cfa_offset, escape->cfa_add);
-	else
-		sprintf(cfa, "plt %d", escape->cfa_offset);
-	if (escape->bp == UNWIND_BP_SAME)
-		strcpy(bp, "same");
-	else if (escape->bp == UNWIND_BP_UNKNOWN)
-		strcpy(bp, "unknown");
-	else
-		sprintf(bp, "%s%+d", escape->bp == UNWIND_BP_CFA ? "cfa" : "rbp", escape->bp_offset);
-	sprintf(text, "%s bp %s ra %+d", cfa, bp, escape->ra_offset);
-}
-
-static void describe(const struct table *table, uint64_t vaddr, char *text)
-{
-	uint16_t rule = table_find(table, vaddr);
-	int slot = rule >> 11 & 7, offset = (rule & 0x7ff) * 8;
-
-	switch (rule >> 14) {
-	case UNWIND_KIND_END:
-		strcpy(text, rule == UNWIND_RULE_OUTERMOST ? "outermost" : "none");
-		assert_true(rule <= UNWIND_RULE_OUTERMOST);
-		return;
-	case UNWIND_KIND_ESCAPE:
-		describe_escape(&table->escapes[rule & 0x3fff], text);
-		return;
-	default:
-		text += sprintf(text, "r%d%+d bp ", rule >> 14 == UNWIND_KIND_RSP ? 7 : 6, offset);
-		text += slot ? sprintf(text, "cfa%+d", -8 * (slot + 1)) : sprintf(text, "same");
-		strcpy(text, " ra -8");
-	}
-}
 
 /* ---- what libdw says ---------------------------------------------------------------------------------------- */
 
@@ -501,11 +347,89 @@ static void test_compiled_files(void **state)
 	}
 }
 
+/* ---- broken copies of a real file --------------------------------------------------------------------------- */
+
+static uint8_t *read_whole(const char *path, size_t *ret_size)
+{
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	uint8_t *bytes;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &status), 0);
+	bytes = malloc((size_t)status.st_size);
+	assert_non_null(bytes);
+	assert_int_equal(read(fd, bytes, (size_t)status.st_size), status.st_size);
+	*ret_size = (size_t)status.st_size;
+	return bytes;
+}
+
+/* Whatever the bytes are: an error, or a file that check_page accepts. A copy, so that ASan knows its end. */
+static void try_bytes(const uint8_t *bytes, size_t size)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+	struct image *image;
+	struct table table;
+
+	memcpy(copy, bytes, size);
+	if (image_open_memory(copy, size, &image) == 0) {
+		table_open(image, &table);
+		table_close(&table);
+		image_close(image);
+	}
+	free(copy);
+}
+
+static void test_broken_files(void **state)
+{
+	double start = now_s(), longest = 0;
+	char path[256];
+	uint8_t *bytes;
+	size_t size;
+	struct image *image;
+	const struct image_section *frame;
+	uint64_t low, high;
+
+	(void)state;
+	assert_true(compile("gcc -O2 -fomit-frame-pointer program.c", path));
+	bytes = read_whole(path, &size);
+	assert_int_equal(image_open_memory(bytes, size, &image), 0);
+	frame = image_find(image, ".eh_frame");
+	low = frame->offset - 256; /* with its header table */
+	high = frame->offset + frame->size;
+	image_close(image);
+	for (size_t cut = 0; cut < size; cut += 61)
+		try_bytes(bytes, cut);
+	srandom(3);
+	for (int round = 0; round < 4000; round++) {
+		uint8_t *copy = malloc(size);
+		double begun = now_s();
+
+		memcpy(copy, bytes, size);
+		for (long edits = 1 + random() % 8; edits > 0; edits--) {
+			uint64_t area = random() % 8;
+			uint64_t at = area ? low + (uint64_t)random() % (high - low) : (uint64_t)random() % 1024;
+
+			copy[at] = random() % 3 ? (uint8_t)random() : (uint8_t)(0xff * (random() & 1));
+		}
+		try_bytes(copy, size);
+		free(copy);
+		if (now_s() - begun > longest)
+			longest = now_s() - begun;
+		if (now_s() - start > 20)
+			break;
+	}
+	print_message("the slowest broken file took %.1f ms\n", longest * 1e3);
+	assert_true(longest < 1);
+	free(bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_system_files),
 		cmocka_unit_test(test_compiled_files),
+		cmocka_unit_test(test_broken_files),
 	};
 
 	return cmocka_run_group_tests(tests, setup_folder, remove_folder);
