@@ -13,6 +13,7 @@
 #define MAX_CANDIDATES 16  /* units whose ranges overlap are tried, nearest begin first */
 #define MAX_LOOK_BACK 64
 #define MAX_PATH_LENGTH 4096
+#define MAX_FALLBACK_BYTES (64U << 20) /* of line programs run only to learn where units lie */
 
 struct span {
 	uint64_t low, high;
@@ -70,9 +71,35 @@ static int compare_spans(const void *left, const void *right)
 	return a->unit < b->unit ? -1 : a->unit > b->unit;
 }
 
+/* DWARF 2 has no list of ranges: a unit in several sections says nothing, and only its line program knows. */
+static bool add_sequences(struct lines *lines, size_t index, size_t *budget)
+{
+	const struct dwarf_section *section = dwarf_section(&lines->dwarf, DWARF_LINE);
+	struct dwarf_unit *unit = &lines->dwarf.units[index];
+	struct cursor cursor = cursor_make(section->bytes, section->size, unit->line_offset, section->size);
+	uint64_t length = cursor_fixed(&cursor, 4);
+	struct dwarf_lines program;
+	bool added = true;
+
+	if (length > *budget) {
+		lines->stats.ranges_dropped++;
+		return true;
+	}
+	*budget -= length;
+	if (dwarf_lines_read(&lines->dwarf, unit, &program) < 0)
+		return true;
+	for (size_t at = 0; at < program.sequence_count && added; at++) {
+		struct dwarf_range range = { program.sequences[at].low, program.sequences[at].high };
+
+		added = add_span(lines, &range, index);
+	}
+	dwarf_lines_done(&program);
+	return added;
+}
+
 static int index_units(struct lines *lines)
 {
-	size_t budget = LINES_MAX_RANGES * 4ULL;
+	size_t budget = LINES_MAX_RANGES * 4ULL, fallback_budget = MAX_FALLBACK_BYTES;
 	struct span *fitted;
 
 	for (size_t unit = 0; unit < lines->dwarf.unit_count; unit++) {
@@ -85,6 +112,9 @@ static int index_units(struct lines *lines)
 		while (dwarf_range_next(&lines->dwarf, &lines->dwarf.units[unit], &extent, &walk, &budget, &range))
 			if (!add_span(lines, &range, unit))
 				return -ENOMEM;
+		if (extent.ranges.class == DWARF_NONE && extent.high.class == DWARF_NONE &&
+		    !add_sequences(lines, unit, &fallback_budget))
+			return -ENOMEM;
 	}
 	if (!budget)
 		lines->stats.ranges_dropped++;
