@@ -24,8 +24,9 @@ struct cfi_rule { /* no padding: rules are compared by their bytes */
 	uint8_t bp;      /* enum cfi_bp */
 	uint8_t ra;      /* enum cfi_ra */
 	int32_t cfa_offset, cfa_add, bp_offset, ra_offset; /* as in struct unwind_escape */
+	int32_t reg_offset; /* the last given to a register: it outlives an expression in between, as in libgcc */
 };
-_Static_assert(sizeof(struct cfi_rule) == 20, "struct cfi_rule has padding");
+_Static_assert(sizeof(struct cfi_rule) == 24, "struct cfi_rule has padding");
 
 struct cfi_cie {
 	uint64_t offset;
@@ -61,8 +62,8 @@ int cfi_fde(struct cfi_section *section, uint64_t offset, struct cfi_fde *ret_fd
  * the section's, so that a terminator is only a gap, as linkers leave them in the middle. A count or -errno.
  */
 long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_places, uint64_t *bad);
-/* Runs the program and gives its rows below `limit`; -EINVAL: it broke off, the last row says "unknown". */
+/* Runs the program and gives its rows below `limit`. Where it is broken the last row is UNWIND_CFA_NONE to the end. */
 typedef void cfi_row_fn(void *context, uint64_t start, const struct cfi_rule *rule);
-int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context);
+void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context);
 
 #endif
