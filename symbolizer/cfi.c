@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define PE_OMIT 0xff
-#define PE_INDIRECT 0x80
 #define PE_PCREL 0x10
 #define BUDGET_FACTOR 8 /* honest sections need 1, and a little for CIEs that fall out of the cache */
 
@@ -77,10 +76,10 @@ static bool read_record(struct cfi_section *section, uint64_t offset, struct cur
 	return true;
 }
 
-/* What follows 'z': one datum a letter, in their order. The length lets us skip letters only behind the last we need. */
-static void read_augmentation(struct cfi_cie *cie, const char *letters, struct cursor data)
+/* What follows 'z': one datum a letter, in their order. */
+static void read_augmentation(struct cfi_cie *cie, const char *letters, size_t count, struct cursor data)
 {
-	for (const char *letter = letters + 1; *letter; letter++) {
+	for (const char *letter = letters + 1; letter < letters + count; letter++) {
 		switch (*letter) {
 		case 'L':
 			cursor_u8(&data);
@@ -132,7 +131,7 @@ static void read_cie(struct cfi_section *section, struct cfi_cie *cie, struct cu
 		uint64_t size = cursor_uleb(&body);
 
 		cie->has_augmentation = true;
-		read_augmentation(cie, letters, cursor_block(&body, size));
+		read_augmentation(cie, letters, length, cursor_block(&body, size));
 	}
 	cie->initial = (struct cfi_rule){ .cfa = UNWIND_CFA_NONE };
 	run.program = body;

@@ -24,8 +24,9 @@ struct cfi_rule { /* no padding: rules are compared by their bytes */
 	uint8_t bp;      /* enum cfi_bp */
 	uint8_t ra;      /* enum cfi_ra */
 	int32_t cfa_offset, cfa_add, bp_offset, ra_offset; /* as in struct unwind_escape */
+	int32_t reg_offset; /* the last given to a register: it outlives an expression in between, as in libgcc */
 };
-_Static_assert(sizeof(struct cfi_rule) == 20, "struct cfi_rule has padding");
+_Static_assert(sizeof(struct cfi_rule) == 24, "struct cfi_rule has padding");
 
 struct cfi_cie {
 	uint64_t offset;

@@ -86,7 +86,8 @@ static void spill(struct unwind_pages *pages)
 
 static struct unwind_file_page *add_page(struct unwind_pages *pages)
 {
-	if (pages->page_count == UNWIND_TABLE_MAX_PAGES)
+	if (pages->page_count == UNWIND_TABLE_MAX_PAGES ||
+	    pages->total_rows + pages->row_count > UNWIND_TABLE_MAX_ROWS)
 		return NULL;
 	if (pages->page_count == pages->page_capacity) {
 		uint32_t wanted = pages->page_capacity ? pages->page_capacity * 2 : 64;
@@ -221,7 +222,7 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 bool unwind_pages_full(const struct unwind_pages *pages)
 {
 	return pages->error || pages->page_count == UNWIND_TABLE_MAX_PAGES ||
-	       pages->total_rows + pages->row_count >= UNWIND_TABLE_MAX_ROWS;
+	       pages->total_rows + UNWIND_MAX_PAGE_ROWS > UNWIND_TABLE_MAX_ROWS;
 }
 
 static int write_front(struct unwind_pages *pages, uint64_t blocks)
@@ -242,11 +243,12 @@ static int write_front(struct unwind_pages *pages, uint64_t blocks)
 	return error;
 }
 
-int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, struct symbolizer_table *ret_table)
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost, struct symbolizer_table *ret_table)
 {
 	uint64_t blocks = RESERVED;
 	int error;
 
+	pages->unsupported += lost;
 	unwind_pages_add(pages, vaddr, UNWIND_RULE_NONE);
 	end_page(pages);
 	if (!pages->spilled)
@@ -263,6 +265,6 @@ int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, struct symbo
 	ret_table->pages = pages->page_count;
 	ret_table->rows = (uint32_t)pages->total_rows;
 	ret_table->escapes = pages->escape_count;
-	ret_table->unsupported = pages->unsupported < UINT32_MAX ? (uint32_t)pages->unsupported : UINT32_MAX;
+	ret_table->unsupported = (uint32_t)(pages->unsupported < UINT32_MAX ? pages->unsupported : UINT32_MAX);
 	return 0;
 }

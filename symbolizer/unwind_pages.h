@@ -24,7 +24,7 @@ void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
 uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_escape *escape); /* -> its rule */
 uint16_t unwind_pages_unsupported(struct unwind_pages *pages); /* the rule "cannot be said", and counts it */
 bool unwind_pages_full(const struct unwind_pages *pages);      /* more rows would be dropped */
-/* Ends with UNWIND_RULE_NONE at `vaddr`, writes all that is left and fills in the counts. */
-int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, struct symbolizer_table *ret_table);
+/* Ends with UNWIND_RULE_NONE at `vaddr`, writes all that is left; fills in the counts, `lost` FDEs included. */
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost, struct symbolizer_table *ret_table);
 
 #endif

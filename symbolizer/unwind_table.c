@@ -305,9 +305,7 @@ int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret
 	if (!error)
 		error = build_pages(&build);
 	if (!error)
-		error = unwind_pages_finish(build.pages, build.end, ret_table);
-	if (!error)
-		ret_table->unsupported += (uint32_t)build.bad;
+		error = unwind_pages_finish(build.pages, build.end, build.bad, ret_table);
 	free(build.places);
 	unwind_pages_free(build.pages);
 	return error;

@@ -315,6 +315,30 @@ static int remove_folder(void **state)
 	return system(line);
 }
 
+static void write_bytes(const char *path, const void *bytes, size_t size)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, size), size);
+}
+
+/* The kernel's own image is in no file, but in the memory of every process. */
+static void test_vdso(void **state)
+{
+	auto_file FILE *maps = fopen("/proc/self/maps", "r");
+	char path[256], line[512];
+	unsigned long start, end;
+
+	(void)state;
+	assert_non_null(maps);
+	sprintf(path, "%s/vdso", folder);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vdso]") && sscanf(line, "%lx-%lx", &start, &end) == 2)
+			write_bytes(path, (const void *)start, end - start);
+	assert_true(compare_file(path, 1000, NULL));
+}
+
 static void test_compiled_files(void **state)
 {
 	static const char *const commands[] = {
@@ -424,11 +448,30 @@ static void test_broken_files(void **state)
 	free(bytes);
 }
 
+/* What `sstrip` leaves: .eh_frame is then found as the C library finds it, by PT_GNU_EH_FRAME. */
+static void test_no_section_headers(void **state)
+{
+	char path[256];
+	uint8_t *bytes;
+	size_t size;
+
+	(void)state;
+	assert_true(compile("gcc -O2 -fomit-frame-pointer program.c", path));
+	bytes = read_whole(path, &size);
+	((Elf64_Ehdr *)bytes)->e_shoff = 0;
+	((Elf64_Ehdr *)bytes)->e_shnum = 0;
+	write_bytes(path, bytes, size);
+	assert_true(compare_file(path, 1000, NULL));
+	free(bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_system_files),
 		cmocka_unit_test(test_compiled_files),
+		cmocka_unit_test(test_vdso),
+		cmocka_unit_test(test_no_section_headers),
 		cmocka_unit_test(test_broken_files),
 	};
 
