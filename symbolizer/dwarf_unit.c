@@ -6,6 +6,7 @@
 #include "dwarf_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 const struct dwarf_section *dwarf_section(struct dwarf *dwarf, enum dwarf_section_id id)
@@ -18,11 +19,16 @@ const struct dwarf_section *dwarf_section(struct dwarf *dwarf, enum dwarf_sectio
 	};
 	struct dwarf_section *section = &dwarf->sections[id];
 	const struct image_section *found;
+	char old_name[32];
 
 	if (section->tried)
 		return section;
 	section->tried = true; /* inflated when first needed; a broken one is not tried again */
 	found = image_find(dwarf->image, names[id]);
+	if (!found) { /* the GNU way to compress, before ELF had one */
+		snprintf(old_name, sizeof(old_name), ".z%s", names[id] + 1);
+		found = image_find(dwarf->image, old_name);
+	}
 	if (found && image_bytes(dwarf->image, found, &section->bytes, &section->size) < 0) {
 		section->bytes = NULL;
 		section->size = 0;

@@ -267,7 +267,7 @@ static bool is_alias(const char *name, uint64_t start)
 static void compare_call(const struct lines_call *call, const struct symtab_symbol *outermost, const char *name,
 			 const char *place, struct totals *totals)
 {
-	const char *own = call->linkage_name ? call->linkage_name : call->name ? call->name : "";
+	const char *own = call->linkage_name ? call->linkage_name : call->name ? call->name : "??";
 	char own_place[8192];
 
 	/* for the outermost function llvm prefers the symbol table: gcc gives statics no linkage name */
