@@ -110,6 +110,8 @@ static void *run(void *argument)
 
 		take_frames(resolve);
 		more = take_requests(resolve);
+		if (!more)
+			subject_settle_homeless(resolve);
 		work_step(resolve, clock_monotonic_ns());
 		wait_and_answer(resolve, more ? 0 : resolve->active || resolve->parent_socket < 0 ? BUSY_MS : -1);
 	}

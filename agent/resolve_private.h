@@ -33,6 +33,8 @@ struct image { /* an id that somebody may ask about */
 	bool wants_table;        /* image_done has not been called */
 	uint32_t *ids;           /* frames to ask for */
 	size_t id_count, id_capacity;
+	bool is_homeless;        /* has frames but no subject, maybe its request is still in the queue */
+	struct image *next_homeless;
 };
 
 struct child {
@@ -88,6 +90,7 @@ struct resolve {
 	size_t image_capacity;
 	struct hmap subjects; /* open_identity -> struct subject * */
 	struct subject kernel, *active;
+	struct image *homeless;
 	struct subject *holders[RESOLVE_MAX_FDS]; /* of descriptors */
 	struct child children[RESOLVE_MAX_CHILDREN];
 	uint32_t last_request_id;
@@ -101,6 +104,7 @@ void subject_take_request(struct resolve *resolve, const struct resolve_image_re
 int subject_open_fd(struct resolve *resolve, struct subject *subject); /* subject->fd is open then */
 int subject_open_debug(struct resolve *resolve, struct subject *subject); /* subject->debug_fd, or -ENOENT */
 void subject_add_frames(struct resolve *resolve, struct image *image, const uint32_t *ids, size_t count);
+void subject_settle_homeless(struct resolve *resolve); /* the queue is empty: nothing will come for them */
 void subject_fail_frames(struct resolve *resolve, struct image *image, enum symbol_source reason);
 void subject_activate(struct resolve *resolve, struct subject *subject);
 void subject_fail(struct resolve *resolve, struct subject *subject, enum symbol_source reason);
