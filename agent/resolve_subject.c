@@ -4,7 +4,7 @@
  * (device, inode, size, times), so that two ids of one file share a child. Owns both tables and at most
  * RESOLVE_MAX_FDS descriptors; a file whose descriptor was given up is opened again as it was the first time.
  */
-#include "resolve_private.h"
+#include "resolve_subject.h"
 
 #include "base/clean.h"
 #include "base/clock.h"

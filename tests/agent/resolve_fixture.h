@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "names.h"
 #include "resolve.h"
+#include "resolve_open.h"
 #include "resolve_spawn.h"
 
 #include <pthread.h>
