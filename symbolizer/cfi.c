@@ -258,7 +258,7 @@ long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_
 	return (long)count;
 }
 
-int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context)
+void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context)
 {
 	uint64_t bytes = (uint64_t)(fde->program_end - fde->program);
 	struct cfi_rule rule = fde->cie->initial;
@@ -278,5 +278,5 @@ int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t lim
 		bytes = section->budget;
 	}
 	section->budget -= bytes;
-	return cfi_program(&run, &rule);
+	cfi_program(&run, &rule);
 }

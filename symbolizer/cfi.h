@@ -62,8 +62,8 @@ int cfi_fde(struct cfi_section *section, uint64_t offset, struct cfi_fde *ret_fd
  * the section's, so that a terminator is only a gap, as linkers leave them in the middle. A count or -errno.
  */
 long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_places, uint64_t *bad);
-/* Runs the program and gives its rows below `limit`; -EINVAL: it broke off, the last row says "unknown". */
+/* Runs the program and gives its rows below `limit`. Where it is broken the last row is UNWIND_CFA_NONE to the end. */
 typedef void cfi_row_fn(void *context, uint64_t start, const struct cfi_rule *rule);
-int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context);
+void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context);
 
 #endif

@@ -33,7 +33,7 @@ struct build {
 	bool any;
 	uint64_t end;   /* of the last FDE */
 	bool has_end;   /* the section's size is known, not only its segment's */
-	uint64_t bad;
+	uint64_t bad; /* FDEs of which nothing could be used */
 };
 
 /* The bytes from a virtual address to the end of its segment's file part. */
@@ -185,8 +185,7 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 	}
 	if (build->end && fde.start - build->end > PADDING)
 		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
-	if (cfi_run(build->section, &fde, next, add_row, build) < 0)
-		build->bad++;
+	cfi_run(build->section, &fde, next, add_row, build);
 	build->end = fde.end < next ? fde.end : next;
 }
 

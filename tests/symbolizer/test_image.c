@@ -10,6 +10,7 @@
 #include <lzma.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -251,34 +252,47 @@ static struct image *open_debugdata(const void *bytes, size_t size, struct file 
 	return open_file(ret_file);
 }
 
+/* Whether an image with these bytes as its .gnu_debugdata has one. */
+static bool has_debugdata(const void *bytes, size_t size, int depth)
+{
+	struct file outer;
+	struct image *image = open_debugdata(bytes, size, &outer), *inner = image;
+	bool found;
+
+	for (int i = 0; i < depth && inner; i++) {
+		assert_ptr_equal(image_debugdata(inner), image_debugdata(inner));
+		inner = image_debugdata(inner);
+	}
+	found = inner && image_find(inner, ".symtab");
+	image_close(image);
+	free(outer.bytes);
+	return found;
+}
+
 static void test_debugdata(void **state)
 {
-	const struct part inner_parts[] = { PLAIN, { ".symtab", SHT_SYMTAB, 0, 0, text, 8 } };
-	struct file inner = make_file(inner_parts, array_size(inner_parts)), outer;
-	size_t huge = (64 << 20) + 1;
-	uint8_t *xz, *zeros;
-	size_t size = pack_xz(inner.bytes, inner.size, &xz);
-	struct image *image = open_debugdata(xz, size, &outer);
+	struct part parts[] = { PLAIN, { ".symtab", SHT_SYMTAB, 0, 0, text, 8 }, { ".gnu_debugdata", SHT_PROGBITS } };
+	struct file inner = make_file(parts, 3), nested;
+	size_t huge = (64 << 20) + 1, size, nested_size;
+	uint8_t *xz, *nested_xz, *zeros;
 
 	(void)state;
-	assert_non_null(image_debugdata(image));
-	assert_ptr_equal(image_debugdata(image), image_debugdata(image));
-	assert_non_null(image_find(image_debugdata(image), ".symtab"));
-	assert_null(image_debugdata(image_debugdata(image)));
-	image_close(image);
-	free(outer.bytes);
-	image = open_debugdata(xz, size - 1, &outer);
-	assert_null(image_debugdata(image));
-	image_close(image);
-	free(outer.bytes);
+	size = pack_xz(inner.bytes, inner.size, &xz);
+	assert_true(has_debugdata(xz, size, 1));
+	assert_false(has_debugdata(xz, size - 1, 1));
+	parts[3].bytes = xz;
+	parts[3].size = size;
+	nested = make_file(parts, 4);
+	nested_size = pack_xz(nested.bytes, nested.size, &nested_xz);
+	assert_true(has_debugdata(nested_xz, nested_size, 1));
+	assert_false(has_debugdata(nested_xz, nested_size, 2)); /* an image may not unfold without end */
+	free(nested_xz);
+	free(nested.bytes);
 	free(xz);
 	zeros = calloc(1, huge); /* inflates past the limit, from 10 KB */
 	memcpy(zeros, inner.bytes, inner.size);
 	size = pack_xz(zeros, huge, &xz);
-	image = open_debugdata(xz, size, &outer);
-	assert_null(image_debugdata(image));
-	image_close(image);
-	free(outer.bytes);
+	assert_false(has_debugdata(xz, size, 1));
 	free(zeros);
 	free(xz);
 	free(inner.bytes);
