@@ -381,8 +381,7 @@ static void look_at_leaderless(struct process_table *table)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%u", queue.pids[i]);
 		auto_fd int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (directory < 0 || read_stat(directory, &found) ||
-		    (found.state != 'R' && found.state != 'S' && found.threads <= 1))
+		if (directory < 0 || read_stat(directory, &found) || found.threads <= 1)
 			process_entry_end(table, entry, clock_monotonic_ns(), true);
 		else
 			process_queue_pid(table, &table->leaderless, queue.pids[i]);
