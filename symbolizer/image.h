@@ -34,6 +34,8 @@ const struct image_section *image_find(const struct image *image, const char *na
 int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes, size_t *ret_size);
 /* Bytes at an ELF virtual address inside a PT_LOAD's file part; NULL: not there. */
 const uint8_t *image_at(const struct image *image, uint64_t vaddr, size_t size);
+/* Where .eh_frame_hdr lies, by PT_GNU_EH_FRAME or else its section. 0 or -ENODATA. */
+int image_eh_frame_hdr(const struct image *image, uint64_t *ret_vaddr, uint64_t *ret_size);
 /* The image inside .gnu_debugdata (xz), opened once and owned by this one; NULL: none or unreadable. */
 struct image *image_debugdata(struct image *image);
 

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A symbolizer child, inside its cage: takes requests from the agent, gives descriptions, row tables and names
+ * of the one file it was handed. What it builds to answer is forgotten when nobody asks for a while, and the
+ * child itself ends after SYMBOLIZER_IDLE_S. A request that costs too much ends it by a timer.
+ */
+#include "serve_image.h"
+
+#include "lookup.h"
+#include "sandbox.h"
+#include "serve_names.h"
+#include "unwind_table.h"
+
+#include "base/clean.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define TRIM_MS 1000   /* idle for so long: the allocator's spare pages go back */
+#define FORGET_MS 4000 /* then everything that can be read again */
+
+struct server {
+	int socket;
+	struct lookup *lookup;
+	struct {
+		struct symbolizer_request head;
+		uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
+	} request;
+	int fd; /* that came with the request, or -1 */
+};
+
+/* 1: a request, 0: the end, else negative errno. */
+static int receive(struct server *server)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} ancillary;
+	struct iovec part = { &server->request, sizeof(server->request) };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary,
+				  .msg_controllen = sizeof(ancillary) };
+	struct cmsghdr *header;
+	ssize_t got;
+
+	server->fd = -1;
+	do
+		got = recvmsg(server->socket, &message, MSG_CMSG_CLOEXEC);
+	while (got < 0 && errno == EINTR);
+	if (got <= 0)
+		return got ? -errno : 0;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+		memcpy(&server->fd, CMSG_DATA(header), sizeof(int));
+	if ((size_t)got < sizeof(server->request.head))
+		return -EPROTO;
+	if (server->request.head.op == SYMBOLIZER_NAMES &&
+	    (server->request.head.count > SYMBOLIZER_MAX_ADDRESSES ||
+	     (size_t)got != sizeof(server->request.head) + server->request.head.count * sizeof(uint64_t)))
+		return -EPROTO;
+	return 1;
+}
+
+static int answer(struct server *server, struct symbolizer_reply *reply, size_t bytes, int error)
+{
+	reply->op = server->request.head.op;
+	reply->id = server->request.head.id;
+	reply->error = error;
+	return send(server->socket, reply, bytes, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int describe(struct server *server)
+{
+	struct symbolizer_image description = { 0 };
+	struct image *image;
+	int error = lookup_image(server->lookup, &image);
+
+	if (!error)
+		image_describe(image, &description);
+	return answer(server, &description.reply, sizeof(description), error);
+}
+
+static int write_table(struct server *server)
+{
+	auto_fd int fd = steal_fd(&server->fd);
+	struct symbolizer_table table = { 0 };
+	struct image *image;
+	int error = lookup_image(server->lookup, &image);
+
+	if (!error)
+		error = unwind_table_write(image, fd, &table);
+	return answer(server, &table.reply, sizeof(table), error);
+}
+
+static int set_debug(struct server *server)
+{
+	struct symbolizer_reply reply = { 0 };
+
+	return answer(server, &reply, sizeof(reply), lookup_set_debug(server->lookup, steal_fd(&server->fd)));
+}
+
+static int serve_one(struct server *server)
+{
+	const struct symbolizer_request *request = &server->request.head;
+
+	switch (request->op) {
+	case SYMBOLIZER_DESCRIBE:
+		return describe(server);
+	case SYMBOLIZER_TABLE:
+		return write_table(server);
+	case SYMBOLIZER_DEBUG:
+		return set_debug(server);
+	case SYMBOLIZER_NAMES:
+		return serve_names(server->socket, server->lookup, request->id, server->request.addresses,
+				   request->count);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* True: there is something to read. Memory goes back step by step while there is not. */
+static bool wait_for_request(struct server *server)
+{
+	static const int steps_ms[] = { TRIM_MS, FORGET_MS - TRIM_MS, SYMBOLIZER_IDLE_S * 1000 - FORGET_MS };
+	struct pollfd poll_fd = { .fd = server->socket, .events = POLLIN };
+
+	for (size_t step = 0; step < array_size(steps_ms); step++) {
+		int ready;
+
+		do
+			ready = poll(&poll_fd, 1, steps_ms[step]);
+		while (ready < 0 && errno == EINTR);
+		if (ready)
+			return ready > 0;
+		if (step == 1)
+			lookup_forget(server->lookup);
+		malloc_trim(0);
+	}
+	return false;
+}
+
+void serve_image(int socket, int fd, uint32_t kind)
+{
+	static struct server server;
+
+	server.socket = socket;
+	server.lookup = lookup_new(fd, kind);
+	/* Big blocks go straight back when freed; the threshold must not grow with what was freed before. */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	while (server.lookup && wait_for_request(&server)) {
+		if (receive(&server) <= 0)
+			break;
+		sandbox_request_begin();
+		if (serve_one(&server))
+			break;
+		sandbox_request_end();
+		if (server.fd >= 0)
+			close(steal_fd(&server.fd));
+	}
+}
