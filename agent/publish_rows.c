@@ -173,16 +173,17 @@ static bool block_adopt(struct import *import, uint32_t bytes)
 	uint32_t rows = (bytes - UNWIND_HEAD_BYTES) / (uint32_t)sizeof(struct unwind_row);
 	struct unwind_row *row = (void *)(import->block.bytes + UNWIND_HEAD_BYTES);
 	uint16_t *starts = import->block.starts;
+	uint32_t next = 0;
 
 	if (starts[UNWIND_BUCKETS] != rows || row[0].pc)
 		return false;
 	starts[UNWIND_BUCKETS + 1] = 0;
-	for (uint32_t i = 0; i < UNWIND_BUCKETS; i++)
-		if (starts[i] > starts[i + 1])
-			return false;
 	for (uint32_t i = 0; i < rows; i++) {
-		uint32_t index = row[i].rule & ESCAPE_INDEX;
+		uint32_t index = row[i].rule & ESCAPE_INDEX, bucket = row[i].pc >> UNWIND_BUCKET_BITS;
 
+		while (next <= bucket) /* each names the first row at or behind its first byte */
+			if (starts[next++] != i)
+				return false;
 		if (i && row[i].pc <= row[i - 1].pc)
 			return false;
 		if (row[i].rule >> 14 != UNWIND_KIND_ESCAPE)
@@ -191,6 +192,9 @@ static bool block_adopt(struct import *import, uint32_t bytes)
 			return false;
 		row[i].rule = (uint16_t)(UNWIND_KIND_ESCAPE << 14 | import->escapes[index]);
 	}
+	while (next < UNWIND_BUCKETS)
+		if (starts[next++] != rows)
+			return false;
 	return true;
 }
 
