@@ -103,6 +103,7 @@ int publish_rows_init(struct publish *publish)
 		return -errno;
 	if (info.value_size != sizeof(struct unwind_escape) || info.max_entries < UNWIND_MAX_ESCAPES)
 		return -EINVAL;
+	publish->directory_used = PUBLISH_NO_PAGES;
 	publish->escape_stride = (info.value_size + 7) & ~7U; /* an ARRAY's elements are aligned to 8 */
 	hmap_init(&publish->escapes, sizeof(struct unwind_escape), sizeof(struct escape_slot), 0);
 	return escape_add(publish, &none, &index);

@@ -30,10 +30,18 @@ static size_t add_mapping(struct publish *publish, size_t count, uint64_t start,
 	return count + 1;
 }
 
-/*
- * The directory has entries from an image's first page with rows to its last; a pc outside would read another
- * image's. Text that no rows can be about is published like code without a file: frame pointers lead on.
- */
+/* Text of an image before or behind all pages that have rows: no rule is there, which the empty entries say. */
+static size_t add_bare(struct publish *publish, size_t count, uint64_t start, uint64_t end, uint64_t bias)
+{
+	uint64_t first = (start - bias) >> UNWIND_PAGE_BITS, last = (end - 1 - bias) >> UNWIND_PAGE_BITS;
+
+	if (start < end && last - first >= PUBLISH_NO_PAGES)
+		return add_mapping(publish, count, start, end, 0, 0, UNWIND_MAPPING_ANON); /* frame pointers too */
+	return add_mapping(publish, count, start, end, bias, (uint32_t)-first, 0);
+}
+
+/* The directory has entries from an image's first page with rows to its last; a pc outside would read another
+ * image's, so a mapping that reaches farther is cut. */
 static size_t add_image(struct publish *publish, size_t count, const struct process_mapping *mapping)
 {
 	uint64_t bias, start = mapping->start, end = mapping->end, first, last;
@@ -48,9 +56,9 @@ static size_t add_image(struct publish *publish, size_t count, const struct proc
 	last = ((uint64_t)dir.first_page + dir.pages) << UNWIND_PAGE_BITS;
 	first = first < start - bias ? start - bias : first > end - bias ? end - bias : first;
 	last = last < first ? first : last > end - bias ? end - bias : last;
-	count = add_mapping(publish, count, start, first + bias, 0, 0, UNWIND_MAPPING_ANON);
+	count = add_bare(publish, count, start, first + bias, bias);
 	count = add_mapping(publish, count, first + bias, last + bias, bias, dir.dir, 0);
-	return add_mapping(publish, count, last + bias, end, 0, 0, UNWIND_MAPPING_ANON);
+	return add_bare(publish, count, last + bias, end, bias);
 }
 
 static int range_view(struct publish *publish, const struct publish_range *range, struct publish_view *ret_view)

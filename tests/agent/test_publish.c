@@ -78,13 +78,25 @@ static void text_without_rows_is_cut_off(void **state)
 	assert_int_equal(value.count, 3);
 	read_mappings(f, &value, read);
 	assert_int_equal(read[0].end, 0x450000);
-	assert_int_equal(read[0].flags, UNWIND_MAPPING_ANON);
+	assert_int_equal(read[0].flags, 0);
+	for (uint64_t pc = read[0].start; pc < read[0].end; pc += 0x10000) /* as the kernel side looks it up */
+		assert_int_equal(read_page(f, read[0].dir + (uint32_t)((pc - read[0].bias) >> 16)).chunk, 0);
 	assert_int_equal(read[1].start, 0x450000);
 	assert_int_equal(read[1].end, 0x480000);
 	assert_int_equal(read[1].flags, 0);
 	assert_int_equal(read[1].bias, 0x400000);
+	assert_true(read_page(f, read[1].dir + (uint32_t)((read[1].start - read[1].bias) >> 16)).chunk > 0);
 	assert_int_equal(read[2].start, 0x480000);
 	assert_int_equal(read[2].end, 0x500000);
+	assert_int_equal(read[2].flags, 0);
+	for (uint64_t pc = read[2].start; pc < read[2].end; pc += 0x10000)
+		assert_int_equal(read_page(f, read[2].dir + (uint32_t)((pc - read[2].bias) >> 16)).chunk, 0);
+	image.segments[0].filesz = mapping.end = 64 << 20; /* more than the empty entries can be about */
+	mapping.end += mapping.start;
+	assert_int_equal(publish_process(f->publish, &process), 0);
+	value = read_process(f, 11);
+	read_mappings(f, &value, read);
+	assert_int_equal(read[2].end, mapping.end);
 	assert_int_equal(read[2].flags, UNWIND_MAPPING_ANON);
 	publish_forget(f->publish, &process);
 }
