@@ -3,6 +3,8 @@
 #include "collector.h"
 #include "metric.h"
 
+#include <math.h>
+
 static int add_programs(const struct host_view *view, struct metric_set *set)
 {
 	int error = metric_family_open(set, METRIC_COUNTER, "wick_bpf_run_seconds_total",
@@ -38,9 +40,11 @@ static int collect(const struct host_view *view, struct metric_set *set)
 					    "1 for each thing that is switched off or lowered.");
 	for (size_t i = 0; i < view->degraded_count; i++)
 		error = error ?: metric_add_count(set, 1, "cause", view->degraded[i], NULL);
-	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_overhead_ratio",
-					    "CPU time of the agent and its programs, over that of the machine.");
-	error = error ?: metric_add(set, view->overhead_ratio, NULL);
+	if (!isnan(view->overhead_ratio)) {
+		error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_overhead_ratio",
+						    "CPU time of the agent and its programs, over the machine's.");
+		error = error ?: metric_add(set, view->overhead_ratio, NULL);
+	}
 	error = error ?: add_programs(view, set);
 	error = error ?: add_maps(view, set);
 	if (error || !accounting->runs_timed)
