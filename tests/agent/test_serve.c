@@ -146,7 +146,7 @@ static void ranges_name_what_is_covered(void **state)
 	add_past(60, 40);
 	add_past(20, 10);
 	assert_int_equal(client_get("/api/v1/query?from=-10m&to=-5m"), 410);
-	assert_int_equal(client_get("/api/v1/query?from=-10m&to=-45s&format=folded&value=samples&pid=200"), 200);
+	assert_int_equal(client_get("/api/v1/query?from=-10m&to=-45500ms&format=folded&value=samples&pid=200"), 200);
 	assert_string_equal(reply.body, "postgres;[truncated: no unwind rule];libc.so.6+0x4567 300\n");
 	assert_non_null(client_header("X-Wick-Range"));
 	assert_int_equal(strlen(client_header("X-Wick-Range")), 2 * strlen("2026-11-27T01:00:00.000Z") + 1);
