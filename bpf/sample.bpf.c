@@ -86,11 +86,13 @@ static long store_chunk(__u32 index, struct store *store)
 	return store->failed;
 }
 
-/* Puts `depth` frames from `from` on into the set's map. 0, or 1 when there was no room. */
-__attribute__((noinline)) int sample_store_stack(struct walk *walk, __u32 set, __u32 from, __u32 depth)
+/* Puts `depth` frames from `from` on into the set's map. 0, or 1 when there was no room. Looks its scratch up
+ * itself: 6.1 takes no key from memory that came as an argument. */
+__attribute__((noinline)) int sample_store_stack(__u32 set, __u32 from, __u32 depth)
 {
+	__u32 zero = 0, end = from + depth;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
 	struct store store = { .walk = walk, .set = set, .from = from };
-	__u32 end = from + depth;
 
 	if (!walk)
 		return 1;
@@ -130,13 +132,16 @@ static __always_inline int count(struct walk *walk, __u32 set)
 
 /* Everything a key met for the first time needs. 0, or 1 when it was lost. The kernel's frames go first: storing
  * a deep user stack overwrites where they lie. */
-__attribute__((noinline)) int sample_count_new(struct walk *walk, __u32 set)
+__attribute__((noinline)) int sample_count_new(__u32 set)
 {
+	__u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+
 	if (!walk)
 		return 1;
 	if (walk->key.kernel_stack) {
 		walk->stack.hash = walk->key.kernel_stack;
-		if (sample_store_stack(walk, set, WALK_KERNEL, walk->value.kernel_depth)) {
+		if (sample_store_stack(set, WALK_KERNEL, walk->value.kernel_depth)) {
 			walk->key.kernel_stack = 0;
 			walk->value.kernel_depth = 0;
 			walk->key.kernel_reason = REASON_STACK_MAP_FULL;
@@ -144,7 +149,7 @@ __attribute__((noinline)) int sample_count_new(struct walk *walk, __u32 set)
 	}
 	if (walk->key.user_stack) {
 		walk->stack.hash = walk->key.user_stack;
-		if (sample_store_stack(walk, set, 0, walk->value.user_depth)) {
+		if (sample_store_stack(set, 0, walk->value.user_depth)) {
 			walk->key.user_stack = 0;
 			walk->value.user_depth = 0;
 			walk->key.user_reason = REASON_STACK_MAP_FULL;
@@ -274,7 +279,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	value = find_count(set, &walk->key);
 	if (value)
 		count_again(value, &walk->value);
-	else if (sample_count_new(walk, set))
+	else if (sample_count_new(set))
 		counted->lost[REASON_COUNTS_MAP_FULL]++;
 	reason = walk->key.user_reason;
 	if (!(walk->key.flags & SAMPLE_KTHREAD) && reason < REASON_COUNT)
