@@ -31,7 +31,7 @@ static void add_bytes(struct buf *buf, const char *bytes, size_t length)
 	buf_add(buf, bytes, length);
 }
 
-/* One table for all: 1 unit, 2 function, 3 block, 4 inlined call of a function, 5 function with an origin. */
+/* One table for all: 1 unit, 2 function, 3 block, 4 inlined call of a function, 5 function with an origin, 6 with a name in .debug_str. */
 static void add_abbrevs(struct buf *buf)
 {
 	static const uint8_t table[] = {
@@ -40,6 +40,7 @@ static void add_abbrevs(struct buf *buf)
 		3, 0x0b, 1, 0x11, 0x01, 0x12, 0x06, 0, 0,
 		4, 0x1d, 1, 0x11, 0x01, 0x12, 0x06, 0x31, 0x10, 0x59, 0x0b, 0, 0, /* origin by ref_addr, call_line */
 		5, 0x2e, 0, 0x11, 0x01, 0x12, 0x06, 0x31, 0x10, 0, 0,
+		6, 0x2e, 0, 0x11, 0x01, 0x12, 0x06, 0x03, 0x0e, 0, 0,
 		0,
 	};
 
@@ -99,7 +100,8 @@ struct made {
 	int error;
 };
 
-static struct made make_lines(const struct buf *info, const struct buf *line)
+/* `strings`, if any, become .debug_str: inflated, so that the sanitizer knows where it ends. */
+static struct made make_file(const struct buf *info, const struct buf *line, const char *strings, size_t length)
 {
 	auto_buf struct buf abbrevs = { 0 };
 	struct made made = { 0 };
@@ -108,12 +110,18 @@ static struct made make_lines(const struct buf *info, const struct buf *line)
 	add_abbrevs(&abbrevs);
 	struct elf_section sections[] = {
 		{ ".debug_info", info->data, info->length, true }, { ".debug_abbrev", abbrevs.data, abbrevs.length, false },
-		{ ".debug_line", line ? line->data : "", line ? line->length : 0, true },
+		{ ".debug_line", line ? line->data : "", line ? line->length : 0, line != NULL },
+		{ ".debug_str", strings, length, true },
 	};
-	made.file = elf_make(sections, line ? 3 : 2, &size);
+	made.file = elf_make(sections, strings ? 4 : 3, &size);
 	assert_int_equal(image_open_memory(made.file, size, &made.image), 0);
 	made.error = lines_new(made.image, NULL, &made.lines);
 	return made;
+}
+
+static struct made make_lines(const struct buf *info, const struct buf *line)
+{
+	return make_file(info, line, NULL, 0);
 }
 
 static void made_done(struct made *made)
@@ -268,6 +276,36 @@ static void test_cycles(void **state)
 	made_done(&made);
 }
 
+/* Names that begin in the section but do not end there, begin at its end, or far from it. */
+static void test_strings(void **state)
+{
+	static const char strings[] = { 'g', 'o', 'o', 'd', 0, 'n', 'o', ' ', 'e', 'n', 'd' };
+	static const uint32_t offsets[] = { 0, 5, sizeof(strings) - 1, sizeof(strings), 1 << 30 };
+	auto_buf struct buf info = { 0 };
+	struct lines_call calls[MAX_CALLS];
+	struct made made;
+
+	(void)state;
+	begin_unit(&info);
+	for (uint32_t at = 0; at < 5; at++) {
+		add_uleb(&info, 6);
+		add_fixed(&info, LOW + at * 16, 8);
+		add_fixed(&info, 16, 4);
+		add_fixed(&info, offsets[at], 4);
+	}
+	end_unit(&info);
+	made = make_file(&info, NULL, strings, sizeof(strings));
+	assert_int_equal(made.error, 0);
+	for (uint32_t at = 0; at < 5; at++) {
+		assert_int_equal(lines_find(made.lines, LOW + at * 16, calls, MAX_CALLS), 1);
+		if (at == 0)
+			assert_string_equal(calls[0].name, "good");
+		else
+			assert_null(calls[0].name);
+	}
+	made_done(&made);
+}
+
 /* ---- damage to what compilers write ---- */
 
 static const char source[] =
@@ -418,8 +456,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nested_blocks), cmocka_unit_test(test_nested_calls), cmocka_unit_test(test_row_bomb),
-		cmocka_unit_test(test_zeros), cmocka_unit_test(test_cycles), cmocka_unit_test(test_cut_sections),
-		cmocka_unit_test(test_random_damage),
+		cmocka_unit_test(test_zeros), cmocka_unit_test(test_cycles), cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_cut_sections), cmocka_unit_test(test_random_damage),
 	};
 
 	return cmocka_run_group_tests(tests, toolchain_setup, toolchain_teardown);
