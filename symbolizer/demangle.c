@@ -39,6 +39,15 @@ static bool run(const char *name, struct output *output)
 	return name[1] == 'Z' && cplus_demangle_v3_callback(name, DMGL_ANSI, take, output) && output->length;
 }
 
+/* Linkers put a symbol's version into .symtab as `name@@VERSION`; the tail that says `@plt` is ours. */
+static size_t plain_length(const char *name, size_t limit)
+{
+	size_t length = strnlen(name, limit);
+	const char *at = memchr(name, '@', length);
+
+	return at && at != name && strcmp(at, "@plt") ? (size_t)(at - name) : length;
+}
+
 size_t demangle(const char *name, char *out, size_t size)
 {
 	static struct output output; /* 16 KiB that must not lie on a stack which libiberty also needs */
@@ -46,7 +55,7 @@ size_t demangle(const char *name, char *out, size_t size)
 
 	if (!size)
 		return 0;
-	length = strnlen(name, size - 1);
+	length = plain_length(name, size - 1);
 	if (name[0] == '_' && (name[1] == 'Z' || name[1] == 'R') && strnlen(name, DEMANGLE_MAX_INPUT + 1) <= DEMANGLE_MAX_INPUT &&
 	    run(name, &output)) {
 		output.length = strnlen(output.bytes, output.length); /* nonsense can print a NUL */

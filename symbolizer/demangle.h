@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names for people: C++ (Itanium) without parameters and return type, Rust (legacy and v0) without hashes. */
+/*
+ * Names for people: C++ (Itanium) without parameters and return type, Rust (legacy and v0) without hashes;
+ * `@@VERSION`, which linkers add to names, is left off.
+ */
 #ifndef SYMBOLIZER_DEMANGLE_H
 #define SYMBOLIZER_DEMANGLE_H
 

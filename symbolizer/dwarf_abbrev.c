@@ -64,7 +64,7 @@ static bool read_abbrev(struct cursor *cursor, const struct dwarf_unit *unit, st
 			break;
 		if (abbrev.count == DWARF_MAX_ATTRIBUTES || name > UINT16_MAX || form > UINT16_MAX)
 			return false;
-		attributes[abbrev.count++] = (struct dwarf_attribute){ (uint16_t)name, (uint16_t)form, implicit };
+		attributes[abbrev.count++] = (struct dwarf_attribute){ (uint16_t)name, (uint16_t)form, size, implicit };
 		abbrev.fixed = size == UINT32_MAX || abbrev.fixed == UINT32_MAX ? UINT32_MAX : abbrev.fixed + size;
 	}
 	if (cursor->failed)

@@ -75,7 +75,7 @@ static void read_table(struct dwarf *dwarf, const struct dwarf_unit *unit, struc
 	for (uint8_t at = 0; at < columns; at++) {
 		uint64_t name = cursor_uleb(cursor), form = cursor_uleb(cursor);
 
-		formats[at] = (struct dwarf_attribute){ (uint16_t)name, form > UINT16_MAX ? 0 : (uint16_t)form, 0 };
+		formats[at] = (struct dwarf_attribute){ (uint16_t)name, form > UINT16_MAX ? 0 : (uint16_t)form, UINT32_MAX, 0 };
 	}
 	count = cursor_uleb(cursor);
 	if (count > DWARF_MAX_FILES || (count && !columns))

@@ -171,6 +171,25 @@ void dwarf_read_form(const struct dwarf_unit *unit, struct cursor *cursor, const
 	*ret_value = value;
 }
 
+/* Most of a walk is this: entries of which nothing is wanted. */
+void dwarf_skip_form(const struct dwarf_unit *unit, struct cursor *cursor, const struct dwarf_attribute *attribute)
+{
+	struct dwarf_value value;
+
+	if (attribute->size != UINT32_MAX)
+		return cursor_skip(cursor, attribute->size);
+	switch (attribute->form) {
+	case FORM_EXPRLOC: case FORM_BLOCK:
+		return cursor_skip(cursor, cursor_uleb(cursor));
+	case FORM_UDATA: case FORM_SDATA: case FORM_LOCLISTX: case FORM_RNGLISTX: case FORM_STRX: case FORM_ADDRX:
+	case FORM_REF_UDATA:
+		cursor_uleb(cursor);
+		return;
+	default:
+		dwarf_read_form(unit, cursor, attribute, &value);
+	}
+}
+
 static const char *string_at(const struct dwarf_section *section, uint64_t offset)
 {
 	struct cursor cursor = cursor_make(section->bytes, section->size, offset, section->size);

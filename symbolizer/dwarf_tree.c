@@ -48,14 +48,13 @@ static bool grow(void **array, size_t *room, size_t count, size_t size, size_t l
 static void skip_entry(struct walk *walk, struct cursor *cursor, const struct dwarf_abbrev *abbrev)
 {
 	const struct dwarf_attribute *attribute = walk->abbrevs->attributes + abbrev->first;
-	struct dwarf_value value;
 
 	if (abbrev->fixed != UINT32_MAX) {
 		cursor_skip(cursor, abbrev->fixed);
 		return;
 	}
 	for (uint32_t at = 0; at < abbrev->count && !cursor->failed; at++)
-		dwarf_read_form(walk->unit, cursor, &attribute[at], &value);
+		dwarf_skip_form(walk->unit, cursor, &attribute[at]);
 }
 
 static void read_call(struct walk *walk, struct cursor *cursor, const struct dwarf_abbrev *abbrev, struct call *call)
@@ -64,13 +63,20 @@ static void read_call(struct walk *walk, struct cursor *cursor, const struct dwa
 	struct dwarf_value value;
 
 	for (uint32_t at = 0; at < abbrev->count && !cursor->failed; at++) {
-		dwarf_read_form(walk->unit, cursor, &attribute[at], &value);
-		if (dwarf_extent_take(&call->extent, attribute[at].name, &value))
+		switch (attribute[at].name) {
+		case AT_LOW_PC: case AT_HIGH_PC: case AT_RANGES: case AT_CALL_FILE: case AT_CALL_LINE:
+			break;
+		default:
+			dwarf_skip_form(walk->unit, cursor, &attribute[at]);
 			continue;
+		}
+		dwarf_read_form(walk->unit, cursor, &attribute[at], &value);
 		if (attribute[at].name == AT_CALL_FILE)
 			call->file = value.number;
 		else if (attribute[at].name == AT_CALL_LINE)
 			call->line = value.number;
+		else
+			dwarf_extent_take(&call->extent, attribute[at].name, &value);
 	}
 }
 

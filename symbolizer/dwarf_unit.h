@@ -32,6 +32,7 @@ struct dwarf_section {
 
 struct dwarf_attribute {
 	uint16_t name, form;
+	uint32_t size;    /* of the form in this table's units, UINT32_MAX if it varies */
 	int64_t implicit; /* DW_FORM_implicit_const */
 };
 
@@ -95,6 +96,7 @@ const struct dwarf_abbrev *dwarf_abbrev_find(const struct dwarf_abbrevs *abbrevs
 void dwarf_read_form(const struct dwarf_unit *unit, struct cursor *cursor, const struct dwarf_attribute *attribute,
 		     struct dwarf_value *ret_value);
 
+void dwarf_skip_form(const struct dwarf_unit *unit, struct cursor *cursor, const struct dwarf_attribute *attribute);
 const char *dwarf_string(struct dwarf *dwarf, const struct dwarf_unit *unit, const struct dwarf_value *value);
 bool dwarf_address(struct dwarf *dwarf, const struct dwarf_unit *unit, const struct dwarf_value *value,
 		   uint64_t *ret_address);

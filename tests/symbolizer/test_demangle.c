@@ -65,6 +65,10 @@ static void test_plain(void **state)
 	check("_RNvC", "_RNvC");
 	check("runtime.mallocgc", "runtime.mallocgc");
 	check("memcpy@plt", "memcpy@plt");
+	check("memcpy@@GLIBC_2.14", "memcpy");
+	check("memcpy@GLIBC_2.2.5", "memcpy");
+	check("_ZNSo3putEc@@GLIBCXX_3.4", "std::ostream::put");
+	check("@odd", "@odd");
 }
 
 static void test_cut(void **state)

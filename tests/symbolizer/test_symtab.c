@@ -6,7 +6,7 @@
 
 static const char source[] =
 	"#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
-	"static __attribute__((noinline)) int local_work(int x) { __asm__ volatile(\"inside_label: nop\"); return x * 3; }\n"
+	"static __attribute__((noinline)) int local_work(int x) { __asm__ volatile(\"nop\\ninside_label: nop\"); return x * 3; }\n"
 	"int shared_work(int x) { return local_work(x) + 1; }\n"
 	"int weak_alias(int x) __attribute__((weak, alias(\"shared_work\")));\n"
 	"int aa_shared_work(int x) __attribute__((alias(\"shared_work\")));\n"
@@ -71,7 +71,7 @@ static void test_rules(void **state)
 	symtab = open_symtab("rules", &image);
 	at = address_of("rules", "local_work");
 	check(symtab, at, "local_work", SYMBOL_SYMTAB);
-	assert_true(address_of("rules", "inside_label") >= at);
+	assert_true(address_of("rules", "inside_label") > at);
 	check(symtab, address_of("rules", "inside_label"), "local_work", SYMBOL_SYMTAB); /* a label is no function */
 	check(symtab, address_of("rules", "shared_work"), "zz_aliased", SYMBOL_SYMTAB); /* global, then shortest */
 	at = address_of("rules", "by_hand");
@@ -172,6 +172,30 @@ static void test_stubs(void **state)
 		assert_int_equal(run("strip stubs.bin"), 0);
 		check_stubs("stubs.bin", 4);
 	}
+}
+
+/* Beside .plt.sec the stubs of .plt are entered once, to bind; they push the number of what .plt.sec jumps to. */
+static void test_lazy_stubs(void **state)
+{
+	const struct image_section *lazy, *direct;
+	struct symtab *symtab;
+	struct image *image;
+
+	(void)state;
+	write_file("rules.c", source);
+	assert_int_equal(run("gcc -O2 -fcf-protection -Wl,-z,ibtplt -Wl,-z,lazy rules.c -o ibt"), 0);
+	symtab = open_symtab("ibt", &image);
+	lazy = image_find(image, ".plt");
+	direct = image_find(image, ".plt.sec");
+	assert_non_null(direct);
+	assert_int_equal(lazy->size, direct->size + 16);
+	for (uint64_t at = 0; at < direct->size; at += 16) {
+		struct symtab_symbol symbol;
+
+		assert_true(symtab_find(symtab, direct->vaddr + at, &symbol));
+		check(symtab, lazy->vaddr + 16 + at, symbol.name, SYMBOL_PLT);
+	}
+	close_symtab(symtab, image);
 }
 
 /* A stub that has an address instead of a symbol has the name of the function there. */
@@ -279,7 +303,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules), cmocka_unit_test(test_like_nm), cmocka_unit_test(test_stubs),
-		cmocka_unit_test(test_static_stubs), cmocka_unit_test(test_debugdata), cmocka_unit_test(test_broken_copies),
+		cmocka_unit_test(test_lazy_stubs), cmocka_unit_test(test_static_stubs),
+		cmocka_unit_test(test_debugdata), cmocka_unit_test(test_broken_copies),
 	};
 
 	return cmocka_run_group_tests(tests, toolchain_setup, toolchain_teardown);
