@@ -10,11 +10,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define BURY_TURNS 20
+#define BURY_US 5000
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* the sanitizers' own shadow memory is data too */
@@ -75,9 +79,17 @@ int resolve_spawn_parent(uint64_t memory_limit_bytes, int *ret_pid)
 	return steal_fd(&near);
 }
 
+/* The one before is dead or about to be, its socket has ended; nobody else waits for it. */
+static void bury(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	for (int turn = 0; turn < BURY_TURNS && waitpid(pid, NULL, WNOHANG) == 0; turn++)
+		usleep(BURY_US);
+}
+
 int spawn_again(void)
 {
 	if (spawn_pid > 0)
-		waitpid(spawn_pid, NULL, WNOHANG);
+		bury(spawn_pid);
 	return resolve_spawn_parent(spawn_limit_bytes, NULL);
 }

@@ -260,6 +260,7 @@ static void test_every_symbolizer_killed(void **state)
 	for (size_t at = 0; at < count; at++)
 		kill(pids[at], SIGKILL);
 	assert_true(wait_names(fixture));
+	assert_int_equal(kill(pids[0], 0), -1); /* no zombie either */
 	assert_string_equal(frame_name(fixture, own), "wick_test_landmark");
 	assert_non_null(strstr(frame_name(fixture, libc), "strtou"));
 	if (address)
@@ -352,6 +353,7 @@ static void test_without_capabilities(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_without_capabilities), /* first: it forks, and there are no threads yet */
 		cmocka_unit_test_setup_teardown(test_names_own_binary_and_libc, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_return_address_is_looked_up_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_vdso, setup, teardown),
@@ -361,7 +363,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_same_file_is_one_subject, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_symbolizer_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_asked_again_after_idleness, setup, teardown),
-		cmocka_unit_test(test_without_capabilities),
 		cmocka_unit_test_setup_teardown(test_more_files_than_children, setup, teardown),
 	};
 
