@@ -109,7 +109,7 @@ static int open_mapped(const struct resolve_image_request *request)
 		return fd;
 	if (!request->path || request->path[0] != '/' || request->path[1] == '/')
 		return -ENOENT; /* anonymous memory has names like "//anon" */
-	root = open_root(request->pid);
+	root = request->pid ? open_root(request->pid) : -ESRCH;
 	if (root >= 0)
 		return file_open_in_root(root, request->path);
 	/* The process is gone. What lies under its path on the host is its file only if the inode says so. */
@@ -345,7 +345,8 @@ void open_close(int fd)
 	if (!job)
 		return; /* no memory: keeping a descriptor open is the smaller harm */
 	job->fd = fd;
-	job_run(job);
+	if (!job_run(job))
+		job_free(job);
 }
 
 unsigned open_stuck(void)

@@ -10,11 +10,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define BURY_TURNS 20
+#define BURY_US 5000
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* the sanitizers' own shadow memory is data too */
+#else
+#define SANITIZED 0
+#endif
 
 /* The agent has one parent of symbolizers; when it has to be made again, these two say how and who was before. */
 static uint64_t spawn_limit_bytes;
@@ -34,7 +44,7 @@ static void become_parent(int socket)
 	char *arguments[] = { (char[]){ "wick-symbolizer" }, number, NULL };
 	char *environment[] = { NULL };
 
-	if (spawn_limit_bytes)
+	if (spawn_limit_bytes && !SANITIZED)
 		setrlimit(RLIMIT_DATA, &limit);
 	if (spawn_plain_fork)
 		_exit(symbolizer_main(socket) ? 1 : 0);
@@ -69,9 +79,17 @@ int resolve_spawn_parent(uint64_t memory_limit_bytes, int *ret_pid)
 	return steal_fd(&near);
 }
 
+/* The one before is dead or about to be, its socket has ended; nobody else waits for it. */
+static void bury(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	for (int turn = 0; turn < BURY_TURNS && waitpid(pid, NULL, WNOHANG) == 0; turn++)
+		usleep(BURY_US);
+}
+
 int spawn_again(void)
 {
 	if (spawn_pid > 0)
-		waitpid(spawn_pid, NULL, WNOHANG);
+		bury(spawn_pid);
 	return resolve_spawn_parent(spawn_limit_bytes, NULL);
 }
