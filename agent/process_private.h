@@ -10,7 +10,7 @@
 
 #include <sys/queue.h>
 
-#define PROCESS_MAPPING_LIMIT 8192 /* of one process; the kernel side takes UNWIND_MAX_PROCESS_MAPPINGS */
+#define PROCESS_MAPPING_LIMIT 4096 /* of one process, as many as the kernel side takes */
 #define PROCESS_GENERATION_LIMIT 32 /* of one pid within the grace time */
 #define PROCESS_IMAGE_LIMIT 16384
 #define PROCESS_IMAGE_PATH_BYTES (8U << 20) /* of all images */

@@ -132,17 +132,27 @@ static void the_oldest_generated_code_gives_way(void **state)
 	struct fixture *f = *state;
 	struct process *process;
 	struct process_stats stats;
+	uint64_t vaddr;
+	bool is_vaddr;
 
 	map(f, 1, PARENT, 0x1000, 0x2000, 0, 50, "/lib/a");
 	for (uint64_t i = 0; i < PROCESS_MAPPING_LIMIT + 10; i++)
 		map(f, 10 + i, PARENT, 0x10000 + i * 0x2000, 0x11000 + i * 0x2000, 0, 0, "//anon");
 	process = process_find(f->table, PARENT, 10);
-	assert_true(process->mapping_count <= PROCESS_MAPPING_LIMIT);
-	assert_true(process->mapping_count > PROCESS_MAPPING_LIMIT - 10);
+	assert_in_range(process->mapping_count, PROCESS_MAPPING_LIMIT / 2, PROCESS_MAPPING_LIMIT / 2 + 20);
+	assert_int_equal(process->mappings[1].image->users, process->mapping_count - 1);
+	assert_int_equal(process->mappings[process->mapping_count - 1].since_ns, 10 + PROCESS_MAPPING_LIMIT + 9);
 	assert_int_equal(process->mappings[0].image->file.inode, 50);
 	assert_true(process->mappings[1].start > 0x10000);
 	process_table_get_stats(f->table, &stats);
-	assert_true(stats.refused_mappings > 0);
+	assert_int_equal(stats.refused_mappings, 1);
+	for (uint64_t i = 0; i < PROCESS_MAPPING_LIMIT; i++) /* files stay; without room the new one is refused */
+		map(f, 90000 + i, PARENT, 0x90000000 + i * 0x2000, 0x90001000 + i * 0x2000, 0, 51 + i % 2, "/lib/b");
+	assert_int_equal(process->mapping_count, PROCESS_MAPPING_LIMIT);
+	assert_int_equal(process->mappings[0].image->file.inode, 50);
+	map(f, 99999, PARENT, 0xf0000000, 0xf0001000, 0, 53, "/lib/c");
+	assert_int_equal(process->mapping_count, PROCESS_MAPPING_LIMIT);
+	assert_null(process_resolve(process, 0xf0000000, &vaddr, &is_vaddr));
 }
 
 static void ksymbol(struct fixture *f, uint64_t start, uint64_t end, bool unregister, const char *name)
