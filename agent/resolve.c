@@ -4,7 +4,7 @@
  * descriptions, row tables and lines. One thread turns a loop: frames and requests in, a request to each free
  * child (resolve_work.c), wait for answers. Files are opened in resolve_open.c, kept in resolve_subject.c.
  */
-#include "resolve_private.h"
+#include "resolve_subject.h"
 
 #include "base/clean.h"
 #include "base/clock.h"
@@ -110,6 +110,8 @@ static void *run(void *argument)
 
 		take_frames(resolve);
 		more = take_requests(resolve);
+		if (!more)
+			subject_settle_homeless(resolve);
 		work_step(resolve, clock_monotonic_ns());
 		wait_and_answer(resolve, more ? 0 : resolve->active || resolve->parent_socket < 0 ? BUSY_MS : -1);
 	}

@@ -3,9 +3,8 @@
  * Frames on their way to a child and back: takes an image's waiting frames, gives the addresses to look up; takes
  * the checked answer, gives lines to names.
  */
-#include "resolve_private.h"
-
 #include "resolve_child.h"
+#include "resolve_subject.h"
 
 #include "base/clock.h"
 

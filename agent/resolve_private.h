@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of resolve share: images (ids of the agent), subjects (files), children. One thread's, but for `queue`. */
+/* What the parts of resolve share: images (the agent's ids), subjects (files), children. One thread's, bar the queue. */
 #ifndef RESOLVE_PRIVATE_H
 #define RESOLVE_PRIVATE_H
 
@@ -19,8 +19,8 @@
 #define RESOLVE_REQUEST_S 40     /* a little more than a child's own limits: it ends itself first */
 #define RESOLVE_KALLSYMS_S 10    /* read again at most so often */
 #define RESOLVE_MAX_DEATHS 2
-#define FRAME_ASKED_BEFORE 0x80000000U /* on a kernel frame's id in a queue: this time is the last */
 #define FRAME_ID 0x7fffffffU
+#define FRAME_ASKED_BEFORE 0x80000000U /* on a kernel frame's id in a queue: this time is the last */
 
 struct subject;
 
@@ -33,6 +33,8 @@ struct image { /* an id that somebody may ask about */
 	bool wants_table;        /* image_done has not been called */
 	uint32_t *ids;           /* frames to ask for */
 	size_t id_count, id_capacity;
+	bool is_homeless; /* has frames but no subject, maybe its request is still in the queue */
+	struct image *next_homeless;
 };
 
 struct child {
@@ -88,25 +90,12 @@ struct resolve {
 	size_t image_capacity;
 	struct hmap subjects; /* open_identity -> struct subject * */
 	struct subject kernel, *active;
+	struct image *homeless;
 	struct subject *holders[RESOLVE_MAX_FDS]; /* of descriptors */
 	struct child children[RESOLVE_MAX_CHILDREN];
 	uint32_t last_request_id;
 	_Alignas(8) char packet[SYMBOLIZER_PACKET];
 };
-
-/* resolve_subject.c: files and their descriptors */
-enum symbol_source subject_reason(int error);
-struct image *subject_image(struct resolve *resolve, uint32_t id); /* made if absent; NULL: limit */
-void subject_take_request(struct resolve *resolve, const struct resolve_image_request *request);
-int subject_open_fd(struct resolve *resolve, struct subject *subject); /* subject->fd is open then */
-int subject_open_debug(struct resolve *resolve, struct subject *subject); /* subject->debug_fd, or -ENOENT */
-void subject_add_frames(struct resolve *resolve, struct image *image, const uint32_t *ids, size_t count);
-void subject_fail_frames(struct resolve *resolve, struct image *image, enum symbol_source reason);
-void subject_activate(struct resolve *resolve, struct subject *subject);
-void subject_fail(struct resolve *resolve, struct subject *subject, enum symbol_source reason);
-void subject_forgive(struct resolve *resolve, uint64_t now_ns); /* deaths of just now were not the files' fault */
-bool subject_has_work(const struct subject *subject);
-void subject_free_all(struct resolve *resolve);
 
 /* resolve_work.c: children and what is asked of them */
 void work_step(struct resolve *resolve, uint64_t now_ns); /* gives every free child its next request */

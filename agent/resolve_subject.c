@@ -4,7 +4,7 @@
  * (device, inode, size, times), so that two ids of one file share a child. Owns both tables and at most
  * RESOLVE_MAX_FDS descriptors; a file whose descriptor was given up is opened again as it was the first time.
  */
-#include "resolve_private.h"
+#include "resolve_subject.h"
 
 #include "base/clean.h"
 #include "base/clock.h"
@@ -257,12 +257,25 @@ void subject_add_frames(struct resolve *resolve, struct image *image, const uint
 	image->id_capacity = capacity;
 	memcpy(grown + image->id_count, ids, count * sizeof(*ids));
 	image->id_count += count;
-	if (!image->subject)
-		subject_fail_frames(resolve, image, image->reason);
-	else if (image->subject->failed)
+	if (image->subject && image->subject->failed) {
 		subject_fail_frames(resolve, image, image->subject->failed);
-	else
+	} else if (image->subject) {
 		subject_activate(resolve, image->subject);
+	} else if (!image->is_homeless) {
+		image->is_homeless = true;
+		image->next_homeless = resolve->homeless;
+		resolve->homeless = image;
+	}
+}
+
+void subject_settle_homeless(struct resolve *resolve)
+{
+	for (struct image *image; (image = resolve->homeless);) {
+		resolve->homeless = image->next_homeless;
+		image->is_homeless = false;
+		if (!image->subject)
+			subject_fail_frames(resolve, image, image->reason);
+	}
 }
 
 void subject_fail_frames(struct resolve *resolve, struct image *image, enum symbol_source reason)

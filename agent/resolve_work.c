@@ -4,9 +4,8 @@
  * a time in the order describe, table, debug file, names. A child that dies over a request costs its file a
  * retry, the second death a quarantine; nobody else notices.
  */
-#include "resolve_private.h"
-
 #include "resolve_child.h"
+#include "resolve_subject.h"
 #include "resolve_spawn.h"
 
 #include "base/clean.h"

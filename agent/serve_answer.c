@@ -92,7 +92,8 @@ static ssize_t no_bytes(void *context, uint64_t at, char *to, size_t size)
 	return MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-/* HEAD of a profile: the headers of an answer whose length nobody made the effort to find out. */
+/* HEAD of a profile: the headers of an answer whose length nobody made the effort to find out. As HTTP/1.0 has
+ * it, or libmicrohttpd would announce chunks and, though it is a HEAD, send the last one. */
 enum MHD_Result serve_send_head(struct MHD_Connection *connection, const char *mime)
 {
 	struct serve_answer answer = { .status = 200, .mime = mime };
@@ -102,6 +103,7 @@ enum MHD_Result serve_send_head(struct MHD_Connection *connection, const char *m
 
 	if (!response)
 		return MHD_NO;
+	MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
 	add_headers(response, &answer);
 	result = MHD_queue_response(connection, answer.status, response);
 	MHD_destroy_response(response);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Part of agent/serve: what is refused before anybody looks at the path. libmicrohttpd 0.9.75 passes on requests
- * that two parsers could read in two ways (no or several Hosts, a length and chunks, a NUL in a header, bodies),
- * so they end here, and their connection with them. A foreign Host is somebody else's web page: DNS rebinding.
+ * that two parsers could read in two ways (no or several Hosts, a length and chunks, blanks in header names,
+ * bodies), so they end here, and their connection with them. (A NUL in a header value it cuts off itself, unseen
+ * from here.) A foreign Host is somebody else's web page: DNS rebinding.
  */
 #include "serve_private.h"
 

@@ -38,6 +38,7 @@ struct task_struct {
 	struct sched_entity se;
 	__u64 utime, stime;
 	struct css_set *cgroups;
+	struct task_struct *group_leader;
 };
 struct bpf_iter_meta {
 	__u64 seq_num;

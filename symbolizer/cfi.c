@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The entries of .eh_frame: CIEs, kept by offset with the rule their program leaves, and FDEs. Layout after the
- * Linux Standard Base, "Exception Frames": a CIE pointer counts back from itself, 0 marks a CIE.
+ * The entries of .eh_frame: CIEs, kept by offset with the rule their program leaves, and FDEs. Layout after
+ * the Linux Standard Base, "Exception Frames": a CIE pointer counts back from itself, 0 marks a CIE.
  */
 #include "symbolizer/cfi_private.h"
 
@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define PE_OMIT 0xff
-#define PE_INDIRECT 0x80
 #define PE_PCREL 0x10
 #define BUDGET_FACTOR 8 /* honest sections need 1, and a little for CIEs that fall out of the cache */
 
@@ -77,10 +76,10 @@ static bool read_record(struct cfi_section *section, uint64_t offset, struct cur
 	return true;
 }
 
-/* What follows 'z': one datum a letter, in their order. The length lets us skip letters only behind the last we need. */
-static void read_augmentation(struct cfi_cie *cie, const char *letters, struct cursor data)
+/* What follows 'z': one datum a letter, in their order. */
+static void read_augmentation(struct cfi_cie *cie, const char *letters, size_t count, struct cursor data)
 {
-	for (const char *letter = letters + 1; *letter; letter++) {
+	for (const char *letter = letters + 1; letter < letters + count; letter++) {
 		switch (*letter) {
 		case 'L':
 			cursor_u8(&data);
@@ -132,7 +131,7 @@ static void read_cie(struct cfi_section *section, struct cfi_cie *cie, struct cu
 		uint64_t size = cursor_uleb(&body);
 
 		cie->has_augmentation = true;
-		read_augmentation(cie, letters, cursor_block(&body, size));
+		read_augmentation(cie, letters, length, cursor_block(&body, size));
 	}
 	cie->initial = (struct cfi_rule){ .cfa = UNWIND_CFA_NONE };
 	run.program = body;
@@ -259,7 +258,8 @@ long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_
 	return (long)count;
 }
 
-int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context)
+void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row,
+	     void *context)
 {
 	uint64_t bytes = (uint64_t)(fde->program_end - fde->program);
 	struct cfi_rule rule = fde->cie->initial;
@@ -279,5 +279,5 @@ int cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t lim
 		bytes = section->budget;
 	}
 	section->budget -= bytes;
-	return cfi_program(&run, &rule);
+	cfi_program(&run, &rule);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter of call frame programs (DWARF 5, section 6.4.2). Of the registers only rbp and the return address
- * are kept; the others are read past, since the kernel side restores no more. Takes a rule, gives rows.
+ * The interpreter of call frame programs (DWARF 5, section 6.4.2). Of the registers only rbp and the return
+ * address are kept; the others are read past, since the kernel side restores no more. Takes a rule, gives
+ * rows.
  */
 #include "symbolizer/cfi_private.h"
 
@@ -39,9 +40,9 @@ static void set_cfa_offset(struct machine *machine, int64_t offset)
 		fail(machine);
 		return;
 	}
-	rule->cfa_offset = (int32_t)offset;
-	if (rule->cfa != UNWIND_CFA_REG) /* only a register has an offset; behind an expression it makes no sense */
-		rule->cfa = UNWIND_CFA_NONE;
+	rule->reg_offset = (int32_t)offset;
+	if (rule->cfa == UNWIND_CFA_REG)
+		rule->cfa_offset = rule->reg_offset;
 }
 
 static void set_cfa_register(struct machine *machine, uint64_t number)
@@ -50,6 +51,7 @@ static void set_cfa_register(struct machine *machine, uint64_t number)
 
 	rule->cfa = number < DWARF_RA ? UNWIND_CFA_REG : UNWIND_CFA_NONE;
 	rule->cfa_reg = number < DWARF_RA ? (uint8_t)number : 0;
+	rule->cfa_offset = rule->reg_offset;
 	rule->cfa_add = 0;
 }
 

@@ -49,8 +49,11 @@ size_t demangle(const char *name, char *out, size_t size)
 	length = strnlen(name, size - 1);
 	if (name[0] == '_' && (name[1] == 'Z' || name[1] == 'R') && strnlen(name, DEMANGLE_MAX_INPUT + 1) <= DEMANGLE_MAX_INPUT &&
 	    run(name, &output)) {
-		length = output.length < size - 1 ? output.length : size - 1;
-		name = output.bytes;
+		output.length = strnlen(output.bytes, output.length); /* nonsense can print a NUL */
+		if (output.length) {
+			length = output.length < size - 1 ? output.length : size - 1;
+			name = output.bytes;
+		}
 	}
 	memcpy(out, name, length);
 	out[length] = '\0';

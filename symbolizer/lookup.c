@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The middle of a NAMES request: takes an address, gives its calls. Owns the image, its separate debug file and
- * the readers over both; all but the descriptors can be thrown away at any time and comes back when needed.
+ * the readers over both, until its process ends.
  */
 #include "lookup.h"
 
@@ -56,13 +56,6 @@ static void forget_file(struct file *file)
 	symtab_free(file->symtab);
 	image_close(file->image);
 	*file = (struct file){ .fd = file->fd };
-}
-
-/* kallsyms stays: its file can be read again, but what matters is the kernel as it was when the agent opened it. */
-void lookup_forget(struct lookup *lookup)
-{
-	forget_file(&lookup->main);
-	forget_file(&lookup->debug);
 }
 
 int lookup_image(struct lookup *lookup, struct image **ret_image)

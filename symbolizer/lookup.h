@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From an address to its lines, by whatever the image offers: DWARF of the image or of its separate debug file,
- * then symbol tables; kallsyms for the kernel. Readers are made when first needed and can be forgotten.
+ * then symbol tables; kallsyms for the kernel. Readers are made when first needed and live as long as the process.
  */
 #ifndef SYMBOLIZER_LOOKUP_H
 #define SYMBOLIZER_LOOKUP_H
@@ -15,7 +15,7 @@
 
 struct lookup;
 
-struct lookup_line { /* strings are valid until the next lookup_find or lookup_forget */
+struct lookup_line { /* strings are valid until the next lookup_find */
 	const char *name, *system_name, *file; /* never NULL */
 	uint32_t line, start_line;
 };
@@ -27,6 +27,5 @@ int lookup_set_debug(struct lookup *lookup, int fd);
 /* Innermost first, the last is the function itself. 0: no name. */
 size_t lookup_find(struct lookup *lookup, uint64_t address, struct lookup_line lines[LOOKUP_MAX_CALLS],
 		   enum symbol_source *ret_source);
-void lookup_forget(struct lookup *lookup); /* gives back the memory; the descriptors stay */
 
 #endif

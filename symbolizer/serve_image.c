@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A symbolizer child, inside its cage: takes requests from the agent, gives descriptions, row tables and names
- * of the one file it was handed. What it builds to answer is forgotten when nobody asks for a while, and the
- * child itself ends after SYMBOLIZER_IDLE_S. A request that costs too much ends it by a timer.
+ * of the one file it was handed. It gives back spare memory when nobody asks for a moment, and ends when nobody
+ * does for longer: what it built is cheaper to build again than to keep. A request that costs too much ends it
+ * by a timer.
  */
 #include "serve_image.h"
 
@@ -20,11 +21,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define TRIM_MS 1000   /* idle for so long: the allocator's spare pages go back */
-#define FORGET_MS 4000 /* then everything that can be read again */
+#define TRIM_MS 1000 /* idle for so long: the allocator's spare pages go back */
 
 struct server {
 	int socket;
+	int idle_ms;
 	struct lookup *lookup;
 	struct {
 		struct symbolizer_request head;
@@ -121,25 +122,30 @@ static int serve_one(struct server *server)
 	}
 }
 
-/* True: there is something to read. Memory goes back step by step while there is not. */
-static bool wait_for_request(struct server *server)
+static bool wait_readable(int socket, int timeout_ms)
 {
-	static const int steps_ms[] = { TRIM_MS, FORGET_MS - TRIM_MS, SYMBOLIZER_IDLE_S * 1000 - FORGET_MS };
-	struct pollfd poll_fd = { .fd = server->socket, .events = POLLIN };
+	struct pollfd poll_fd = { .fd = socket, .events = POLLIN };
+	int ready;
 
-	for (size_t step = 0; step < array_size(steps_ms); step++) {
-		int ready;
+	do
+		ready = poll(&poll_fd, 1, timeout_ms);
+	while (ready < 0 && errno == EINTR);
+	return ready > 0;
+}
 
-		do
-			ready = poll(&poll_fd, 1, steps_ms[step]);
-		while (ready < 0 && errno == EINTR);
-		if (ready)
-			return ready > 0;
-		if (step == 1)
-			lookup_forget(server->lookup);
-		malloc_trim(0);
-	}
-	return false;
+/*
+ * True: there is something to read. Before it leaves, the child stops hearing and looks once more, so that no
+ * request is lost between the last look and the end.
+ */
+static bool wait_for_request(const struct server *server)
+{
+	if (wait_readable(server->socket, TRIM_MS))
+		return true;
+	malloc_trim(0);
+	if (wait_readable(server->socket, server->idle_ms - TRIM_MS))
+		return true;
+	shutdown(server->socket, SHUT_RD);
+	return wait_readable(server->socket, 0);
 }
 
 void serve_image(int socket, int fd, uint32_t kind)
@@ -147,6 +153,7 @@ void serve_image(int socket, int fd, uint32_t kind)
 	static struct server server;
 
 	server.socket = socket;
+	server.idle_ms = (kind == SYMBOLIZER_KALLSYMS ? SYMBOLIZER_KALLSYMS_IDLE_S : SYMBOLIZER_IDLE_S) * 1000;
 	server.lookup = lookup_new(fd, kind);
 	/* Big blocks go straight back when freed; the threshold must not grow with what was freed before. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);

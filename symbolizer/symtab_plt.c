@@ -151,10 +151,18 @@ static const char *stub_name(const uint8_t *code, size_t size, uint64_t vaddr, c
 	return NULL;
 }
 
+/* Stubs are 16 bytes long, or 8 where nothing but the jump is needed; the section's entry size is not always set. */
+static uint32_t stub_size(const uint8_t *code, size_t size)
+{
+	static const uint8_t jump[2] = { 0xff, 0x25 };
+
+	return size < 16 || (!memcmp(code, jump, 2) && !memcmp(code + 8, jump, 2)) ? 8 : 16;
+}
+
 static void add_stubs(struct plt *plt, const uint8_t *code, size_t size, const struct image_section *section,
 		      const struct slots *slots)
 {
-	uint32_t step = section->entry_size == 8 ? 8 : 16;
+	uint32_t step = stub_size(code, size);
 
 	for (size_t at = 0; at + step <= size; at += step) {
 		const char *target = stub_name(code + at, step, section->vaddr + at, slots);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct fixture {
 	struct names *names;
@@ -19,6 +20,7 @@ struct fixture {
 	char web_name[256], db_name[256];  /* as the table calls them */
 	uint32_t main_, outer, inner, libc, kernel, note, bare, jit; /* frames; inner is inlined into outer */
 	uint32_t nginx, postgres, worker;  /* strings */
+	char empty[32]; /* a folder without cgroups and runtimes */
 };
 
 #define FIXTURE_MS 10 /* CPU time of a count */
@@ -55,12 +57,14 @@ static const char *fixture_id(char c)
 
 static void fixture_init(struct fixture *fixture)
 {
-	static const struct cgroup_opts nowhere = { .mount = "/nonexistent", .root = "/nonexistent" };
+	struct cgroup_opts nowhere = { .mount = fixture->empty, .root = fixture->empty };
 	struct names *names = names_new();
 	struct cgroup_name name;
 
-	*fixture = (struct fixture){ .names = names };
-	fixture->cgroups = cgroup_table_new(CGROUP_SOURCE_V2, "/nonexistent", &nowhere);
+	*fixture = (struct fixture){ .names = names, .empty = "/tmp/wick-test-XXXXXX" };
+	if (!mkdtemp(fixture->empty))
+		abort();
+	fixture->cgroups = cgroup_table_new(CGROUP_SOURCE_V2, fixture->empty, &nowhere);
 	fixture_cgroup(fixture, 101, fixture_id('a'));
 	fixture_cgroup(fixture, 102, fixture_id('b'));
 	fixture->web = cgroup_container(fixture->cgroups, 101);
@@ -97,6 +101,7 @@ static void fixture_done(struct fixture *fixture)
 {
 	cgroup_table_free(fixture->cgroups);
 	names_free(fixture->names);
+	rmdir(fixture->empty);
 }
 
 /* A slice while it is made; at most 16 samples of at most 8 frames. */

@@ -31,7 +31,7 @@ static void expand(const char *from, char *to)
 	*to = '\0';
 }
 
-static char *next_field(char **line)
+static const char *next_field(char **line)
 {
 	char *field = strsep(line, "|"), *end;
 
@@ -54,7 +54,8 @@ static void test_paths(void **state)
 	assert_non_null(file);
 	while (fgets(raw, sizeof(raw), file)) {
 		struct cgroup_parsed parsed;
-		char *rest = line, *path, *runtime;
+		const char *path, *runtime;
+		char *rest = line;
 		bool found;
 
 		if (*raw == '#' || *raw == '\n')

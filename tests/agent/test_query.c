@@ -110,9 +110,9 @@ static void locations_say_where(void **state)
 	note = &profile->locations[profile->stack_locations[profile->samples[2].first_location + 1]];
 	assert_int_equal(leaf->address, 0x2100); /* interrupted there */
 	assert_int_equal(root->address, 0x1000); /* a return address: inside the call */
-	assert_int_equal(leaf->mapping, 0);
-	assert_string_equal(profile->mappings[0].file, "/usr/bin/web"); /* most sampled */
-	assert_string_equal(profile->mappings[0].build_id, "c0ffee");
+	assert_int_equal(leaf->mapping, root->mapping);
+	assert_string_equal(profile->mappings[leaf->mapping].file, "/usr/bin/web");
+	assert_string_equal(profile->mappings[leaf->mapping].build_id, "c0ffee");
 	assert_int_equal(profile->lines[leaf->first_line].line, 17);
 	assert_int_equal(profile->lines[leaf->first_line + 1].line, 42);
 	assert_int_equal(kernel->kind, PROFILE_FRAME_KERNEL);
