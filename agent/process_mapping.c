@@ -41,8 +41,8 @@ static bool own_block(struct process_entry *entry, size_t capacity)
 		if (!block)
 			return false;
 		block->refs = 1;
-		if (process->mapping_count)
-			memcpy(block->mappings, process->mappings, process->mapping_count * sizeof(*process->mappings));
+		for (size_t i = 0; i < process->mapping_count; i++)
+			block->mappings[i] = process->mappings[i];
 		block_unref(entry->block);
 	}
 	entry->block = block;

@@ -282,8 +282,9 @@ static int directory_write(struct import *import, uint32_t *ret_dir)
 	if (!slot)
 		return -ENOMEM;
 	if (import->span)
-		err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY), at * sizeof(struct unwind_page),
-					import->span * sizeof(struct unwind_page), &view);
+		err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY),
+					at * sizeof(struct unwind_page), import->span * sizeof(struct unwind_page),
+					&view);
 	if (err) {
 		hmap_remove(&publish->dirs, &dir);
 		return err;
