@@ -33,7 +33,7 @@ struct process_image { /* a file that is mapped executable somewhere; never free
 	uint32_t dir;          /* for unwind_mapping.dir: directory base minus first page (modulo 2^32) */
 	bool has_table;
 	uint32_t segment_count; /* PT_LOADs, from the symbolizer */
-	struct { uint64_t offset, vaddr, filesz; uint32_t flags; /* PF_…, 0: not told */ } segments[PROCESS_IMAGE_SEGMENTS];
+	struct { uint64_t offset, vaddr, filesz; uint32_t flags; } segments[PROCESS_IMAGE_SEGMENTS]; /* flags 0: not told */
 	uint32_t users;        /* living mappings */
 };
 

@@ -41,8 +41,8 @@ static bool own_block(struct process_entry *entry, size_t capacity)
 		if (!block)
 			return false;
 		block->refs = 1;
-		if (process->mapping_count)
-			memcpy(block->mappings, process->mappings, process->mapping_count * sizeof(*process->mappings));
+		for (size_t i = 0; i < process->mapping_count; i++)
+			block->mappings[i] = process->mappings[i];
 		block_unref(entry->block);
 	}
 	entry->block = block;
@@ -103,25 +103,36 @@ static bool continues(const struct process_mapping *old, const struct process_ma
 	       (new->image->anonymous || old->start - old->offset == new->start - new->offset);
 }
 
-/* At the limit the oldest memory without a file goes: programs that generate code unmap it unseen. */
-static bool evict_one(struct process_entry *entry)
+/*
+ * At the limit the older half of the memory without a file goes: programs that generate code unmap it unseen.
+ * Half, so that one that maps without end costs little for each mapping. False: there was none.
+ */
+static bool evict_old(struct process_entry *entry)
 {
 	struct process *process = &entry->process;
-	size_t oldest = process->mapping_count;
+	uint64_t oldest = UINT64_MAX, newest = 0;
+	size_t kept = 0, count = process->mapping_count;
 
-	for (size_t i = 0; i < process->mapping_count; i++) {
+	if (!own_block(entry, process->mapping_capacity))
+		return false;
+	for (size_t i = 0; i < count; i++) {
 		const struct process_mapping *at = &process->mappings[i];
 
-		if (at->image->anonymous && !at->image->vdso &&
-		    (oldest == process->mapping_count || at->since_ns < process->mappings[oldest].since_ns))
-			oldest = i;
+		if (at->image->anonymous) {
+			oldest = at->since_ns < oldest ? at->since_ns : oldest;
+			newest = at->since_ns > newest ? at->since_ns : newest;
+		}
 	}
-	if (oldest == process->mapping_count)
-		return false;
-	process->mappings[oldest].image->users--;
-	memmove(&process->mappings[oldest], &process->mappings[oldest + 1],
-		(--process->mapping_count - oldest) * sizeof(*process->mappings));
-	return true;
+	for (size_t i = 0; i < count; i++) {
+		const struct process_mapping *at = &process->mappings[i];
+
+		if (at->image->anonymous && at->since_ns <= oldest + (newest - oldest) / 2)
+			at->image->users--;
+		else
+			process->mappings[kept++] = *at;
+	}
+	process->mapping_count = kept;
+	return kept < count;
 }
 
 /* What is left of [first, last) beside the new mapping, and the new mapping, in order. At most 3. */
@@ -165,9 +176,7 @@ bool process_mapping_insert(struct process_table *table, struct process_entry *e
 	count = cut_pieces(process, first, last, &new, pieces);
 	if (process->mapping_count - (last - first) + count > PROCESS_MAPPING_LIMIT) {
 		table->stats.refused_mappings++;
-		if (!own_block(entry, process->mapping_capacity) || !evict_one(entry) || !evict_one(entry))
-			return false;
-		return process_mapping_insert(table, entry, mapping);
+		return evict_old(entry) && process_mapping_insert(table, entry, mapping);
 	}
 	if (!own_block(entry, process->mapping_count + count > process->mapping_capacity ?
 				      2 * process->mapping_count + 8 : process->mapping_capacity)) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of "process" share: process.c (who lives), process_mapping.c (what is mapped), process_image.c
- * (which files), process_scan.c (/proc) and process_ksymbol.c (symbols of BPF programs). */
+/* What the parts of "process" share: process.c, _mapping.c, _image.c, _scan.c (/proc), _ksymbol.c (BPF programs). */
 #ifndef PROCESS_PRIVATE_H
 #define PROCESS_PRIVATE_H
 
@@ -10,7 +9,7 @@
 
 #include <sys/queue.h>
 
-#define PROCESS_MAPPING_LIMIT 8192 /* of one process; the kernel side takes UNWIND_MAX_PROCESS_MAPPINGS */
+#define PROCESS_MAPPING_LIMIT 4096 /* of one process, as many as the kernel side takes */
 #define PROCESS_GENERATION_LIMIT 32 /* of one pid within the grace time */
 #define PROCESS_IMAGE_LIMIT 16384
 #define PROCESS_IMAGE_PATH_BYTES (8U << 20) /* of all images */
@@ -36,10 +35,10 @@ TAILQ_HEAD(process_entries, process_entry);
 
 struct image_entry {
 	struct process_image image; /* first */
-	struct image_entry *other;  /* same inode number, another generation */
-	bool ready;                 /* its users are published at the next tick */
-	uint32_t asked;             /* how often image_new told it */
-	uint64_t again_ns;          /* when it failed: not before */
+	struct image_entry *other; /* same inode number, another generation */
+	bool ready;                /* its users are published at the next tick */
+	uint32_t asked;            /* how often image_new told it; if it failed, not again before: */
+	uint64_t again_ns;
 };
 
 struct ksymbol {
@@ -89,7 +88,6 @@ void process_entry_comm(struct process_entry *entry, const char *comm);
 struct process_entry *process_entry_succeed(struct process_table *table, struct process_entry *old, uint64_t at_ns);
 void process_queue_pid(struct process_table *table, struct pid_queue *queue, uint32_t pid);
 
-/* process_mapping.c */
 bool process_mapping_insert(struct process_table *table, struct process_entry *entry,
 			    const struct process_mapping *mapping);
 void process_mapping_inherit(struct process_table *table, struct process_entry *child, struct process_entry *parent);
@@ -100,7 +98,7 @@ void process_mapping_drop(struct process_entry *entry); /* all of them */
 /* The image of a mapping, made if it is new. Never NULL but for memory. */
 struct process_image *process_image_for(struct process_table *table, const struct sideband_file *file,
 					const char *path);
-/* Asks for the image by image_new if it is new, or failed a while ago. */
+/* image_new, if the image is new or failed a while ago. */
 void process_image_tell(struct process_table *table, const struct process *process,
 			const struct process_mapping *mapping, uint64_t now_ns);
 bool process_image_asks_again(const struct process_table *table, const struct image_entry *entry, uint64_t now_ns);
@@ -117,7 +115,6 @@ struct maps_line {
 bool process_parse_maps_line(char *line, struct maps_line *ret_line);
 void process_scan_tick(struct process_table *table, uint64_t now_ns); /* what waits to be read, repairs */
 
-/* process_ksymbol.c */
 void process_ksymbol_event(struct process_table *table, const struct sideband_event *event);
 
 #endif

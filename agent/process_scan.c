@@ -177,8 +177,8 @@ static int read_stat(int directory, struct found *found)
 	if (err)
 		return err;
 	at = strrchr(text.data, ')');
-	if (!at || sscanf(at + 1, " %c %u %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &found->state,
-			  &parent, &flags, &found->threads) != 4)
+	if (!at || sscanf(at + 1, " %c %u %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d",
+			  &found->state, &parent, &flags, &found->threads) != 4)
 		return -EINVAL;
 	found->parent = parent;
 	found->kernel_thread = flags & KERNEL_THREAD;

@@ -15,7 +15,7 @@
 #define PUBLISH_MAPPING_CHUNKS (UNWIND_MAPPINGS / UNWIND_MAPPING_CHUNK)
 #define PUBLISH_FILE_BYTES (64U << 20)
 #define PUBLISH_IMAGE_ESCAPES 1024 /* one file's share of the common table: a hostile one must not fill it */
-#define PUBLISH_VERIFY_MS 100
+#define PUBLISH_VERIFY_MS 50
 #define PUBLISH_NO_PAGES 64 /* the directory's first entries stay empty: text that has no rows points there */
 
 /* A window into an mmapable map, open only while it is written: what stays mapped would count twice, as memory

@@ -36,8 +36,9 @@ struct import { /* one image on its way in */
 		char bytes[BLOCK_BYTES];
 		uint16_t starts[UNWIND_BUCKETS + 2];
 	} block;
-	struct publish_view chunk; /* the one being filled */
-	uint32_t chunk_open;       /* 1-based index of it */
+	uint64_t all_bytes;        /* of all blocks */
+	struct publish_view chunk; /* the part of a chunk that is being filled */
+	uint32_t chunk_open, chunk_from; /* 1-based index of it, and where the part begins */
 	uint32_t old_chunks, old_used[UNWIND_MAX_CHUNKS];
 };
 
@@ -164,6 +165,7 @@ static int read_head(struct import *import)
 		    page->bytes < UNWIND_HEAD_BYTES + sizeof(struct unwind_row) || page->bytes > BLOCK_BYTES)
 			return -EINVAL;
 		rows += (page->bytes - UNWIND_HEAD_BYTES) / sizeof(struct unwind_row);
+		import->all_bytes += page->bytes;
 	}
 	return err ? err : rows == import->file.rows ? 0 : -EINVAL;
 }
@@ -221,6 +223,24 @@ static int chunk_with_room(struct publish *publish, uint32_t bytes, uint32_t *re
 	return 0;
 }
 
+/* No more of it than what is left to write: mapping a page costs more than filling it. */
+static int chunk_open(struct import *import, uint32_t chunk)
+{
+	uint32_t from = import->publish->row_used[chunk], room = UNWIND_CHUNK_BYTES - from;
+	uint64_t left = import->all_bytes - import->block_bytes;
+	int err;
+
+	publish_view_close(&import->chunk);
+	import->chunk_open = 0;
+	err = publish_view_open(import->publish->row_fds[chunk], from, left < room ? (size_t)left : room,
+				&import->chunk);
+	if (err)
+		return err;
+	import->chunk_open = chunk + 1;
+	import->chunk_from = from;
+	return 0;
+}
+
 static int block_place(struct import *import, const struct unwind_file_page *page)
 {
 	struct publish *publish = import->publish;
@@ -230,14 +250,11 @@ static int block_place(struct import *import, const struct unwind_file_page *pag
 	if (err)
 		return err;
 	if (import->chunk_open != chunk + 1) {
-		publish_view_close(&import->chunk);
-		import->chunk_open = 0;
-		err = publish_view_open(publish->row_fds[chunk], 0, UNWIND_CHUNK_BYTES, &import->chunk);
+		err = chunk_open(import, chunk);
 		if (err)
 			return err;
-		import->chunk_open = chunk + 1;
 	}
-	memcpy(import->chunk.data + publish->row_used[chunk], import->block.bytes, page->bytes);
+	memcpy(import->chunk.data + publish->row_used[chunk] - import->chunk_from, import->block.bytes, page->bytes);
 	import->placed[page->page - import->first_page] =
 		(struct unwind_page){ .chunk = chunk + 1, .offset = publish->row_used[chunk] };
 	publish->row_used[chunk] += page->bytes;
@@ -265,8 +282,9 @@ static int directory_write(struct import *import, uint32_t *ret_dir)
 	if (!slot)
 		return -ENOMEM;
 	if (import->span)
-		err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY), at * sizeof(struct unwind_page),
-					import->span * sizeof(struct unwind_page), &view);
+		err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY),
+					at * sizeof(struct unwind_page), import->span * sizeof(struct unwind_page),
+					&view);
 	if (err) {
 		hmap_remove(&publish->dirs, &dir);
 		return err;

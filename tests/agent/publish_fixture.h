@@ -125,7 +125,8 @@ static inline void fill_file(struct image_file *file)
 		file->seven.starts[i] = 1;
 }
 
-static inline int publish_bytes(struct publish *publish, const void *bytes, size_t length, uint64_t told, uint32_t *ret_dir)
+static inline int publish_bytes(struct publish *publish, const void *bytes, size_t length, uint64_t told,
+				uint32_t *ret_dir)
 {
 	auto_fd int fd = memfd_create("test", MFD_CLOEXEC);
 

@@ -132,17 +132,76 @@ static void the_oldest_generated_code_gives_way(void **state)
 	struct fixture *f = *state;
 	struct process *process;
 	struct process_stats stats;
+	uint64_t vaddr;
+	bool is_vaddr;
 
 	map(f, 1, PARENT, 0x1000, 0x2000, 0, 50, "/lib/a");
 	for (uint64_t i = 0; i < PROCESS_MAPPING_LIMIT + 10; i++)
 		map(f, 10 + i, PARENT, 0x10000 + i * 0x2000, 0x11000 + i * 0x2000, 0, 0, "//anon");
 	process = process_find(f->table, PARENT, 10);
-	assert_true(process->mapping_count <= PROCESS_MAPPING_LIMIT);
-	assert_true(process->mapping_count > PROCESS_MAPPING_LIMIT - 10);
+	assert_in_range(process->mapping_count, PROCESS_MAPPING_LIMIT / 2, PROCESS_MAPPING_LIMIT / 2 + 20);
+	assert_int_equal(process->mappings[1].image->users, process->mapping_count - 1);
+	assert_int_equal(process->mappings[process->mapping_count - 1].since_ns, 10 + PROCESS_MAPPING_LIMIT + 9);
 	assert_int_equal(process->mappings[0].image->file.inode, 50);
 	assert_true(process->mappings[1].start > 0x10000);
 	process_table_get_stats(f->table, &stats);
-	assert_true(stats.refused_mappings > 0);
+	assert_int_equal(stats.refused_mappings, 1);
+	for (uint64_t i = 0; i < PROCESS_MAPPING_LIMIT; i++) /* files stay; without room the new one is refused */
+		map(f, 90000 + i, PARENT, 0x90000000 + i * 0x2000, 0x90001000 + i * 0x2000, 0, 51 + i % 2, "/lib/b");
+	assert_int_equal(process->mapping_count, PROCESS_MAPPING_LIMIT);
+	assert_int_equal(process->mappings[0].image->file.inode, 50);
+	map(f, 99999, PARENT, 0xf0000000, 0xf0001000, 0, 53, "/lib/c");
+	assert_int_equal(process->mapping_count, PROCESS_MAPPING_LIMIT);
+	assert_null(process_resolve(process, 0xf0000000, &vaddr, &is_vaddr));
+}
+
+#define PIDS 12U
+
+/* Sorted, apart, and each image counts exactly the mappings of the living. */
+static void check_table(struct fixture *f)
+{
+	uint32_t users[64] = { 0 };
+	struct process_stats stats;
+
+	for (uint32_t pid = PARENT; pid < PARENT + PIDS; pid++) {
+		const struct process *process = process_find(f->table, pid, UINT64_MAX);
+
+		for (size_t i = 0; process && i < process->mapping_count; i++) {
+			assert_true(process->mappings[i].start < process->mappings[i].end);
+			assert_true(!i || process->mappings[i - 1].end <= process->mappings[i].start);
+			users[process->mappings[i].image->id] += process->until_ns == UINT64_MAX;
+		}
+		for (; process && process->older; process = process->older) {
+			assert_true(process->older->until_ns <= process->from_ns);
+			assert_true(process->older->from_ns < process->older->until_ns);
+		}
+	}
+	process_table_get_stats(f->table, &stats);
+	for (uint32_t id = NAMES_FIRST_IMAGE; id < NAMES_FIRST_IMAGE + stats.images; id++)
+		assert_int_equal(process_image_get(f->table, id)->users, users[id]);
+}
+
+static void any_stream_leaves_a_sound_table(void **state)
+{
+	static const enum sideband_kind kinds[] = { SIDEBAND_FORK, SIDEBAND_FORK, SIDEBAND_EXEC, SIDEBAND_EXIT };
+	struct fixture *f = *state;
+	uint32_t seed = 12345;
+
+	for (uint64_t time = 1; time < 30000; time++) {
+		uint32_t r = (seed = seed * 1664525 + 1013904223) >> 8, pid = PARENT + r % PIDS;
+		uint64_t start = 0x1000 * (1 + (r >> 4) % 40), inode = (r >> 9) % 8;
+
+		if (r % 3)
+			map(f, time, pid, start, start + 0x1000 * (1 + (r >> 12) % 6), 0x1000 * (r >> 15 & 1), inode, "/x");
+		else
+			task(f, kinds[r / 3 % 4], time, pid, r & 64 ? pid : pid + 100, PARENT + (r >> 16) % PIDS, "c");
+		if (!(r % 50))
+			tick(f, time);
+		if (!(r % 977)) /* long after: the dead are forgotten */
+			tick(f, time + 2 * PROCESS_GRACE_S * NS_PER_S);
+		check_table(f);
+	}
+	assert_true(f->changes > 100 && f->exits > 100);
 }
 
 static void ksymbol(struct fixture *f, uint64_t start, uint64_t end, bool unregister, const char *name)
@@ -189,6 +248,7 @@ int main(void)
 		TEST(images_are_files),
 		TEST(addresses_become_vaddrs),
 		TEST(the_oldest_generated_code_gives_way),
+		TEST(any_stream_leaves_a_sound_table),
 		TEST(kernel_symbols_outlive_their_program),
 	};
 

@@ -177,7 +177,8 @@ static void freed_places_wait_for_the_grace_time(void **state)
 static void generations_do_not_overwrite_younger_ones(void **state)
 {
 	struct fixture *f = need(state);
-	struct process_mapping mapping = { 0x1000, 0x2000, 0, &plain_image, 1 }, next = { 0x5000, 0x6000, 0, &plain_image, 1 };
+	struct process_mapping mapping = { 0x1000, 0x2000, 0, &plain_image, 1 };
+	struct process_mapping next = { 0x5000, 0x6000, 0, &plain_image, 1 };
 	struct process old = { .pid = 40, .from_ns = 100, .until_ns = UINT64_MAX, .known_ns = 100, .mapping_count = 1,
 			       .mappings = &mapping };
 	struct process young = { .pid = 40, .from_ns = 200, .until_ns = UINT64_MAX, .known_ns = 200,

@@ -165,11 +165,63 @@ static void escapes_past_the_limit_become_one(void **state)
 	assert_int_equal(row.rule, UNWIND_KIND_ESCAPE << 14);
 }
 
+struct other_thread {
+	struct fixture *f;
+	_Atomic int done, published;
+};
+
+static void *publish_images(void *context)
+{
+	struct other_thread *other = context;
+	struct image_file file;
+	uint32_t dir;
+
+	fill_file(&file);
+	for (int i = 0; i < 300; i++) {
+		file.escape.cfa_offset = i;
+		other->published += !publish_file(other->f->publish, &file, &dir);
+	}
+	other->done = 1;
+	return NULL;
+}
+
+/* Images come on the thread that resolves, processes and questions on others. */
+static void images_come_from_another_thread(void **state)
+{
+	struct fixture *f = need(state);
+	struct process_image image = { .has_table = true, .segment_count = 1, .segments = { { 0, 0, 0x100000, 5 } } };
+	struct process_mapping mapping = { 0x400000, 0x500000, 0, &image, 1 };
+	struct process process = { .pid = 12, .from_ns = 5, .until_ns = UINT64_MAX, .known_ns = 6,
+				   .mapping_count = 1, .mappings = &mapping };
+	struct publish_stats stats = { 0 };
+	struct image_file file;
+	struct other_thread other = { .f = f };
+	pthread_t thread;
+
+	fill_file(&file);
+	assert_int_equal(publish_file(f->publish, &file, &image.dir), 0);
+	assert_int_equal(pthread_create(&thread, NULL, publish_images, &other), 0);
+	while (!other.done) {
+		mapping.end ^= 0x1000;
+		assert_int_equal(publish_process(f->publish, &process), 0);
+		publish_tick(f->publish, clock_monotonic_ns());
+		publish_get_stats(f->publish, &stats);
+		assert_int_equal(stats.processes, 1);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(other.published, 300);
+	publish_get_stats(f->publish, &stats);
+	assert_int_equal(stats.rows, 301 * 4);
+	assert_int_equal(stats.escapes, 301); /* with the one that says "none"; 11 was there already */
+	publish_forget(f->publish, &process);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(image_is_where_the_directory_says),
 		TEST(malformed_files_are_refused),
+		TEST(images_come_from_another_thread),
 		TEST(rows_stop_at_their_limit),
 		TEST(escapes_past_the_limit_become_one),
 	};

@@ -319,7 +319,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_are_read), cmocka_unit_test(short_records_are_refused),
 		cmocka_unit_test(cpu_lists), cmocka_unit_test(a_short_process_is_told_whole),
-		cmocka_unit_test(rings_are_merged_by_time), cmocka_unit_test(a_filling_ring_wakes_and_a_full_one_tells),
+		cmocka_unit_test(rings_are_merged_by_time),
+		cmocka_unit_test(a_filling_ring_wakes_and_a_full_one_tells),
 		cmocka_unit_test(programs_have_symbols),
 	};
 
