@@ -28,10 +28,13 @@ typedef enum reason (*drain_fn)(void *context, const struct drain_sample *sample
 
 int drain_new(struct loader *loader, struct drain **ret_drain);
 void drain_free(struct drain *drain); /* accepts NULL */
-/* One slice. ret_from_ns and ret_to_ns: the span in which the drained set was active. 0 or -errno. */
-int drain_flip(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
-/* Both sets, after sampling was stopped: pending is 0 afterwards. */
-int drain_finish(struct drain *drain, drain_fn take, void *context, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
+/* Makes the other set the active one and waits for the handlers that still use the old one. ret_from_ns and
+ * ret_to_ns: the span in which it was active. Between this and drain_collect the caller brings the process table
+ * up to ret_to_ns. 0 or -errno. */
+int drain_switch(struct drain *drain, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
+/* Hands out and removes every count of the set that is no longer active. The number of counts or -errno. */
+int drain_collect(struct drain *drain, drain_fn take, void *context);
+/* One consistent reading of the accounts. After sampling stopped and both sets were collected pending is 0. */
 void drain_accounting(struct drain *drain, struct view_accounting *ret_view);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A window's raw counts: one drained second ("slice"), resolved but not named. Made by agent/aggregate, owned
- * by agent/store from then on, shared read-only by reference, freed whole.
+ * by agent/store from then on, shared read-only by reference. One allocation: the arrays lie behind the struct
+ * in the same block, so window_unref is one free.
  *
  * Frames are ids of agent/names (its frame table), leaf first, user frames before the kernel frames' end:
  * a stack is the kernel part (leaf side) followed by the user part.
@@ -31,7 +32,6 @@ struct window_sample {
 
 struct window {
 	atomic_uint references;
-	uint32_t mode_flags;
 	uint64_t from_ns, to_ns;   /* CLOCK_MONOTONIC, half open */
 	uint64_t from_wall_ns;     /* CLOCK_REALTIME of from_ns */
 	uint64_t period_ns;        /* CPU time one count stands for */

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The program, read from here: kernel maps -> drain -> resolve and aggregate -> store, beside them
+ * side-band events -> process table -> publish -> kernel maps. Whoever reads work_second() has read the pipeline.
+ */
+#include "pipeline_private.h"
+
+#include "base/clean.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "privilege.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define TICK_MS 25           /* how long a new process waits for its mapping table at most */
+#define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
+
+static void take_event(void *context, const struct sideband_event *event)
+{
+	struct pipeline *pipeline = context;
+
+	if (event->kind == SIDEBAND_LOST)
+		atomic_fetch_add(&pipeline->sideband_lost, event->lost);
+	process_table_event(pipeline->processes, event);
+}
+
+static int take_cgroup(void *context, void *data, size_t size)
+{
+	struct pipeline *pipeline = context;
+
+	if (size >= sizeof(struct event_cgroup))
+		cgroup_table_event(pipeline->cgroups, data);
+	return 0;
+}
+
+/* An image that no process had mapped before: it is opened and read elsewhere, image_done() hears of it. */
+static void image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
+{
+	struct pipeline *pipeline = context;
+	struct resolve_image_request request = { .image = image->id, .pid = pid, .start = start, .end = end,
+						 .file = image->file, .path = image->path, .vdso = image->vdso };
+
+	names_set_image(pipeline->names, image->id, image->path, "");
+	if (image->anonymous) {
+		image->state = PROCESS_IMAGE_FAILED;
+		return;
+	}
+	image->state = resolve_image(pipeline->resolve, &request) ? PROCESS_IMAGE_FAILED : PROCESS_IMAGE_ASKED;
+}
+
+static void table_changed(void *context, struct process *process)
+{
+	struct pipeline *pipeline = context;
+
+	if (process->until_ns != UINT64_MAX)
+		publish_forget(pipeline->publish, process);
+	else
+		(void)publish_process(pipeline->publish, process); /* counted by publish; the reason shows in samples */
+}
+
+/* On the resolve thread. Rows go into the kernel's maps here; what processes need to know of it is queued. */
+static void image_done(void *context, uint32_t image, const struct symbolizer_image *description, int table_fd,
+		       const struct symbolizer_table *table)
+{
+	struct pipeline *pipeline = context;
+	struct image_news *news = calloc(1, sizeof(*news));
+	uint64_t one = 1;
+
+	if (!news)
+		return;
+	news->image = image;
+	if (description) {
+		news->description = *description;
+		news->known = true;
+		if (table_fd >= 0 && table)
+			news->has_table = publish_image(pipeline->publish, table_fd, table->bytes, &news->dir) == 0;
+	}
+	pthread_mutex_lock(&pipeline->news_lock);
+	news->next = pipeline->news;
+	pipeline->news = news;
+	pthread_mutex_unlock(&pipeline->news_lock);
+	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
+		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+}
+
+static void apply_news(struct pipeline *pipeline, const struct image_news *news)
+{
+	const struct symbolizer_image *description = &news->description;
+	struct process_image *image = process_image_get(pipeline->processes, news->image);
+	char build_id[2 * sizeof(description->build_id) + 1] = "";
+
+	if (!image)
+		return;
+	image->state = news->known ? PROCESS_IMAGE_READY : PROCESS_IMAGE_FAILED;
+	image->has_table = news->has_table;
+	image->dir = news->dir;
+	image->segment_count = 0;
+	for (uint32_t i = 0; i < description->segment_count && i < PROCESS_IMAGE_SEGMENTS; i++) {
+		image->segments[i].offset = description->segments[i].offset;
+		image->segments[i].vaddr = description->segments[i].vaddr;
+		image->segments[i].filesz = description->segments[i].filesz;
+		image->segment_count++;
+	}
+	for (size_t i = 0; i < description->build_id_bytes && i < sizeof(description->build_id); i++)
+		snprintf(build_id + 2 * i, 3, "%02x", description->build_id[i]);
+	names_set_image(pipeline->names, news->image, image->path, build_id);
+	process_image_ready(pipeline->processes, image);
+}
+
+static void take_news(struct pipeline *pipeline)
+{
+	struct image_news *news, *next;
+	uint64_t count;
+
+	if (read(pipeline->news_fd, &count, sizeof(count)) < 0)
+		return;
+	pthread_mutex_lock(&pipeline->news_lock);
+	news = pipeline->news;
+	pipeline->news = NULL;
+	pthread_mutex_unlock(&pipeline->news_lock);
+	for (; news; news = next) {
+		next = news->next;
+		apply_news(pipeline, news);
+		free(news);
+	}
+}
+
+/* Everything that happened up to `until_ns` into the tables, and the tables into the kernel's maps. */
+static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
+{
+	ring_buffer__consume(pipeline->events);
+	sideband_read(pipeline->sideband, until_ns, take_event, pipeline);
+	take_news(pipeline);
+	process_table_tick(pipeline->processes, until_ns);
+	publish_tick(pipeline->publish, until_ns);
+}
+
+/* One slice: flip, bring the tables up to the flip, resolve and count, store, ask for names. */
+static int work_slice(struct pipeline *pipeline)
+{
+	uint64_t from_ns, to_ns;
+	struct window *slice;
+	int error = drain_switch(pipeline->drain, &from_ns, &to_ns);
+
+	if (error)
+		return error;
+	work_tables(pipeline, to_ns);
+	error = drain_collect(pipeline->drain, aggregate_take, pipeline->aggregate);
+	if (error < 0)
+		return error;
+	slice = aggregate_close(pipeline->aggregate, from_ns, to_ns);
+	if (!slice)
+		return -ENOMEM;
+	store_add(pipeline->store, slice);
+	resolve_names(pipeline->resolve);
+	return 0;
+}
+
+static int work_second(struct pipeline *pipeline)
+{
+	int changed = sampler_tick(pipeline->sampler);
+
+	if (changed > 0)
+		log_info("processors came or went: sampling events opened again count=%d", changed);
+	(void)sideband_tick(pipeline->sideband);
+	cgroup_table_tick(pipeline->cgroups);
+	pipeline_view_second(pipeline);
+	return work_slice(pipeline);
+}
+
+int pipeline_work(struct pipeline *pipeline, int stop_fd, uint64_t until_ns)
+{
+	struct pollfd fds[] = { { .fd = stop_fd, .events = POLLIN },
+				{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN },
+				{ .fd = pipeline->news_fd, .events = POLLIN } };
+
+	for (;;) {
+		uint64_t now = clock_monotonic_ns();
+		int error;
+
+		if (until_ns && now >= until_ns)
+			return 0;
+		if (now >= pipeline->next_slice_ns) {
+			pipeline->next_slice_ns += NS_PER_S;
+			if (pipeline->next_slice_ns < now) /* stopped or suspended meanwhile: no catching up */
+				pipeline->next_slice_ns = now + NS_PER_S;
+			error = work_second(pipeline);
+			if (error)
+				return error;
+		}
+		if (poll(fds, array_size(fds), TICK_MS) < 0 && errno != EINTR)
+			return -errno;
+		if (fds[0].revents)
+			return 1;
+		work_tables(pipeline, clock_monotonic_ns() - SIDEBAND_LAG_NS);
+	}
+}
+
+int pipeline_finish(struct pipeline *pipeline)
+{
+	int error;
+
+	sampler_close(pipeline->sampler);
+	pipeline->sampler = NULL;
+	error = work_slice(pipeline);
+	return error ? error : work_slice(pipeline); /* the other set: whatever was taken during the first */
+}
+
+struct store *pipeline_store(struct pipeline *pipeline)
+{
+	return pipeline->store;
+}
+
+struct names *pipeline_names(struct pipeline *pipeline)
+{
+	return pipeline->names;
+}
+
+struct cgroup_table *pipeline_cgroups(struct pipeline *pipeline)
+{
+	return pipeline->cgroups;
+}
+
+/* ---- opening, in the order of need: the side-band stream starts before the first pass over /proc ---------- */
+
+static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opts)
+{
+	struct process_callbacks processes = { .image_new = image_new, .table_changed = table_changed,
+					       .context = pipeline };
+	struct store_opts store = { .retention_ns = opts->retention_ns, .limit_bytes = opts->limit_bytes };
+	char mount[256];
+	enum cgroup_source source;
+	int error = cgroup_choose(&source, mount, sizeof(mount));
+
+	if (error)
+		return error;
+	pipeline->cgroup_source = source;
+	pipeline->names = names_new();
+	pipeline->store = store_new(&store);
+	pipeline->processes = process_table_new(&processes);
+	pipeline->cgroups = cgroup_table_new(source, mount, NULL);
+	pipeline->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!pipeline->names || !pipeline->store || !pipeline->processes || !pipeline->cgroups ||
+	    pipeline->news_fd < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
+{
+	struct loader_opts loader = { .frequency = config->frequency, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_CONF),
+				      .counts_entries = config->counts_entries, .stack_chunks = config->stack_chunks,
+				      .cgroup_source = pipeline->cgroup_source,
+				      .allow_freezing_kernel = config->allow_freezing_kernel };
+	int result = loader_open(&loader, &pipeline->loader, error, error_size);
+
+	if (!result)
+		result = drain_new(pipeline->loader, &pipeline->drain);
+	if (!result)
+		result = publish_new(pipeline->loader, config->memory_limit_bytes / 2, &pipeline->publish);
+	if (!result)
+		result = sideband_open(&pipeline->sideband, error, error_size);
+	if (!result) {
+		pipeline->events = ring_buffer__new(loader_map_fd(pipeline->loader, LOADER_EVENTS), take_cgroup,
+						    pipeline, NULL);
+		result = pipeline->events ? 0 : -errno;
+	}
+	return result;
+}
+
+static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts)
+{
+	struct resolve_callbacks callbacks = { .image_done = image_done, .context = pipeline };
+	struct aggregate_opts aggregate = { .processes = pipeline->processes, .cgroups = pipeline->cgroups,
+					    .names = pipeline->names,
+					    .period_ns = NS_PER_S / opts->config->frequency,
+					    .keep_threads = opts->keep_threads };
+
+	pipeline->aggregate = aggregate_new(&aggregate);
+	if (!pipeline->aggregate)
+		return -ENOMEM;
+	return resolve_new(opts->symbolizer_socket, pipeline->names, &callbacks, &pipeline->resolve);
+}
+
+static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts *opts, char *error, size_t error_size)
+{
+	struct sampler_opts sampler = { .frequency = opts->config->frequency,
+					.program_fd = loader_sample_fd(pipeline->loader) };
+	int result = cgroup_table_scan(pipeline->cgroups);
+
+	if (result) {
+		snprintf(error, error_size, "cannot read the cgroup file system: %s", strerror(-result));
+		return result;
+	}
+	result = process_table_scan(pipeline->processes);
+	if (result) {
+		snprintf(error, error_size, "cannot read /proc: %s", strerror(-result));
+		return result;
+	}
+	if (opts->follow_pid)
+		process_table_follow(pipeline->processes, opts->follow_pid);
+	work_tables(pipeline, clock_monotonic_ns());
+	pipeline->next_slice_ns = clock_monotonic_ns() + NS_PER_S;
+	return sampler_open(&sampler, &pipeline->sampler, error, error_size);
+}
+
+int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeline, char *error, size_t error_size)
+{
+	struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
+	int result;
+
+	if (!pipeline)
+		return -ENOMEM;
+	pipeline->news_fd = -1;
+	pipeline->frequency = opts->config->frequency;
+	pthread_mutex_init(&pipeline->news_lock, NULL);
+	pthread_mutex_init(&pipeline->view_lock, NULL);
+	error[0] = '\0';
+	result = open_nouns(pipeline, opts);
+	if (!result)
+		result = open_kernel(pipeline, opts->config, error, error_size);
+	if (!result) /* capabilities belong to a thread: before the first one is started */
+		result = privilege_drop(error, error_size);
+	if (!result)
+		result = open_user(pipeline, opts);
+	if (!result)
+		result = start_sampling(pipeline, opts, error, error_size);
+	if (result) {
+		if (!error[0])
+			snprintf(error, error_size, "cannot start: %s", strerror(-result));
+		pipeline_close(pipeline);
+		return result;
+	}
+	*ret_pipeline = pipeline;
+	return 0;
+}
+
+void pipeline_close(struct pipeline *pipeline)
+{
+	if (!pipeline)
+		return;
+	sampler_close(pipeline->sampler);
+	resolve_free(pipeline->resolve);
+	aggregate_free(pipeline->aggregate);
+	ring_buffer__free(pipeline->events);
+	sideband_close(pipeline->sideband);
+	process_table_free(pipeline->processes);
+	publish_free(pipeline->publish);
+	drain_free(pipeline->drain);
+	loader_close(pipeline->loader);
+	store_free(pipeline->store);
+	cgroup_table_free(pipeline->cgroups);
+	names_free(pipeline->names);
+	while (pipeline->news) {
+		struct image_news *next = pipeline->news->next;
+
+		free(pipeline->news);
+		pipeline->news = next;
+	}
+	pipeline_view_done(pipeline);
+	if (pipeline->news_fd >= 0)
+		close(pipeline->news_fd);
+	pthread_mutex_destroy(&pipeline->news_lock);
+	pthread_mutex_destroy(&pipeline->view_lock);
+	free(pipeline);
+}

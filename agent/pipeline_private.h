@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What pipeline.c (wiring) and pipeline_view.c (the agent's picture of itself) share. */
+#ifndef PIPELINE_PRIVATE_H
+#define PIPELINE_PRIVATE_H
+
+#include "aggregate.h"
+#include "drain.h"
+#include "loader.h"
+#include "pipeline.h"
+#include "process.h"
+#include "publish.h"
+#include "resolve.h"
+#include "sampler.h"
+#include "sideband.h"
+
+#include <bpf/libbpf.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define VIEW_SECONDS 60 /* coverage and overhead are means over the last minute */
+#define VIEW_MAX_DEGRADED 8
+
+struct image_news { /* from the resolve thread to the pipeline thread */
+	struct image_news *next;
+	uint32_t image, dir;
+	bool known, has_table;
+	struct symbolizer_image description;
+};
+
+struct view_second { /* totals at the end of a second */
+	uint64_t taken, busy_ns, own_cpu_ns, wall_ns;
+};
+
+struct pipeline {
+	enum cgroup_source cgroup_source;
+	unsigned frequency;
+	struct names *names;
+	struct store *store;
+	struct process_table *processes;
+	struct cgroup_table *cgroups;
+	struct loader *loader;
+	struct drain *drain;
+	struct publish *publish;
+	struct sideband *sideband;
+	struct ring_buffer *events;
+	struct aggregate *aggregate;
+	struct resolve *resolve;
+	struct sampler *sampler;
+	uint64_t next_slice_ns;
+	_Atomic uint64_t sideband_lost, process_count;
+
+	int news_fd; /* eventfd */
+	pthread_mutex_t news_lock;
+	struct image_news *news;
+
+	pthread_mutex_t view_lock; /* guards seconds */
+	struct view_second seconds[VIEW_SECONDS];
+	uint64_t second_count;
+	struct view_container *view_containers; /* of the thread that asks for views */
+	size_t view_capacity;
+	const char *degraded[VIEW_MAX_DEGRADED];
+};
+
+void pipeline_view_second(struct pipeline *pipeline); /* on the pipeline thread, once a second */
+void pipeline_view_done(struct pipeline *pipeline);
+
+#endif

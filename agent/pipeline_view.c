@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's picture of the host and of itself: takes the stages' counters, gives the host_view that collectors
+ * read. Owns the last minute of totals, from which coverage and overhead are means.
+ */
+#include "pipeline_private.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* User-space CPU time of the agent and of the symbolizers it has waited for. */
+static uint64_t own_cpu_ns(void)
+{
+	uint64_t sum = 0;
+
+	for (int who = RUSAGE_CHILDREN; who <= RUSAGE_SELF; who++) {
+		struct rusage usage;
+
+		if (getrusage(who, &usage))
+			continue;
+		sum += (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S +
+		       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+	}
+	return sum;
+}
+
+/* Kernel side: the mean of the timed handler runs stands for all of them. */
+static uint64_t kernel_cpu_ns(const struct view_accounting *accounting)
+{
+	if (!accounting->runs_timed)
+		return 0;
+	return (uint64_t)((double)accounting->run_ns / (double)accounting->runs_timed * (double)accounting->taken);
+}
+
+void pipeline_view_second(struct pipeline *pipeline)
+{
+	struct view_accounting accounting;
+	struct view_second second;
+
+	drain_accounting(pipeline->drain, &accounting);
+	second.taken = accounting.taken;
+	second.busy_ns = sampler_busy_ns(pipeline->sampler);
+	second.own_cpu_ns = own_cpu_ns() + kernel_cpu_ns(&accounting);
+	second.wall_ns = clock_monotonic_ns();
+	atomic_store(&pipeline->process_count, process_table_count(pipeline->processes));
+	pthread_mutex_lock(&pipeline->view_lock);
+	pipeline->seconds[pipeline->second_count++ % VIEW_SECONDS] = second;
+	pthread_mutex_unlock(&pipeline->view_lock);
+}
+
+static void fill_means(struct pipeline *pipeline, struct host_view *view)
+{
+	struct view_second first, last;
+	uint64_t count;
+
+	view->coverage_ratio = view->overhead_ratio = NAN;
+	pthread_mutex_lock(&pipeline->view_lock);
+	count = pipeline->second_count;
+	first = pipeline->seconds[count > VIEW_SECONDS ? count % VIEW_SECONDS : 0];
+	last = pipeline->seconds[(count - 1) % VIEW_SECONDS];
+	pthread_mutex_unlock(&pipeline->view_lock);
+	if (count < 2)
+		return;
+	if (last.busy_ns > first.busy_ns)
+		view->coverage_ratio = (double)(last.taken - first.taken) * ((double)NS_PER_S / pipeline->frequency) /
+				       (double)(last.busy_ns - first.busy_ns);
+	view->overhead_ratio = (double)(last.own_cpu_ns - first.own_cpu_ns) /
+			       ((double)(last.wall_ns - first.wall_ns) * (double)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void fill_containers(struct pipeline *pipeline, struct host_view *view)
+{
+	size_t count = cgroup_container_count(pipeline->cgroups);
+
+	(void)loader_account_tasks(pipeline->loader); /* the values are then as of the last complete visit */
+	if (count > pipeline->view_capacity) {
+		struct view_container *more = realloc(pipeline->view_containers, 2 * count * sizeof(*more));
+
+		if (!more)
+			return;
+		pipeline->view_containers = more;
+		pipeline->view_capacity = 2 * count;
+	}
+	memset(pipeline->view_containers, 0, count * sizeof(*pipeline->view_containers));
+	for (size_t i = 0; i < count; i++) {
+		struct view_container *to = &pipeline->view_containers[i];
+		struct cgroup_name name;
+
+		cgroup_get_name(pipeline->cgroups, (uint32_t)i, &name);
+		*to = (struct view_container){ .namespace_ = name.namespace_, .pod = name.pod,
+					       .container = name.container, .id = name.id, .image = name.image,
+					       .runtime = name.runtime, .cgroup = name.cgroup,
+					       .start_seconds = name.first_seen, .gone = name.gone };
+	}
+	(void)cgroup_account(pipeline->cgroups, loader_map_fd(pipeline->loader, LOADER_ACCOUNT_CPU),
+			     pipeline->view_containers, count);
+	view->containers = pipeline->view_containers;
+	view->container_count = count;
+}
+
+static void fill_stages(struct pipeline *pipeline, struct host_view *view)
+{
+	struct resolve_stats resolve;
+	struct publish_stats publish;
+
+	resolve_get_stats(pipeline->resolve, &resolve);
+	publish_get_stats(pipeline->publish, &publish);
+	view->images = resolve.images;
+	view->images_failed = resolve.failed;
+	view->symbolizer_children = resolve.children;
+	view->symbolizer_deaths = resolve.deaths;
+	view->symbolizer_quarantined = resolve.quarantined;
+	view->rows = publish.rows;
+	view->row_bytes = publish.row_bytes;
+	view->rows_refused = publish.refused_rows;
+	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
+	view->processes = atomic_load(&pipeline->process_count);
+	names_get_stats(pipeline->names, view->symbols, &view->frames_interned, &view->frames_refused);
+	store_get_stats(pipeline->store, &view->windows, &view->window_bytes, &view->windows_dropped);
+	if (view->rows_refused)
+		pipeline->degraded[view->degraded_count++] = "row_memory";
+	if (publish.refused_processes)
+		pipeline->degraded[view->degraded_count++] = "mapping_memory";
+	if (view->frames_refused)
+		pipeline->degraded[view->degraded_count++] = "frame_table";
+	view->degraded = pipeline->degraded;
+}
+
+void pipeline_view(struct pipeline *pipeline, struct host_view *ret_view)
+{
+	struct host_view view = { .frequency = pipeline->frequency };
+
+	drain_accounting(pipeline->drain, &view.accounting);
+	fill_containers(pipeline, &view);
+	fill_means(pipeline, &view);
+	fill_stages(pipeline, &view);
+	view.program_count = loader_programs(pipeline->loader, &view.programs);
+	view.map_count = loader_maps(pipeline->loader, &view.maps);
+	*ret_view = view;
+}
+
+void pipeline_view_done(struct pipeline *pipeline)
+{
+	free(pipeline->view_containers);
+}
