@@ -411,7 +411,7 @@ static void leave_nothing(void)
 
 static int set_up(void **state)
 {
-	static char error[256];
+	char error[256];
 	struct cgroup_opts opts = { .root = host.root };
 	struct loader_opts loader = { .frequency = 99, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) };
 	char folder[256];
@@ -430,10 +430,12 @@ static int set_up(void **state)
 		return 0;
 	}
 	loader.cgroup_source = host.source;
-	if (loader_open(&loader, &host.loader, error, sizeof(error))) {
-		host.reason = error;
+	if (access("/sys/kernel/btf/vmlinux", R_OK)) {
+		host.reason = "the kernel has no BTF";
 		return 0;
 	}
+	if (loader_open(&loader, &host.loader, error, sizeof(error)))
+		fail_msg("%s", error);
 	leave_nothing();
 	strcpy(host.root, "/tmp/wick-account-XXXXXX");
 	assert_non_null(mkdtemp(host.root));
