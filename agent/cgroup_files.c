@@ -84,12 +84,23 @@ static __attribute__((format(printf, 3, 4))) int read_json(const struct claim *c
 	return 0;
 }
 
-/* A bundle is named by its id, but it has to say the place too. */
+/* Where runtimes put containers that nobody gave a place. */
+static bool is_usual_place(const char *path)
+{
+	static const char *const places[] = { "/kubepods", "/system.slice/", "/machine.slice/" };
+
+	for (size_t i = 0; i < array_size(places); i++)
+		if (!strncmp(path, places[i], strlen(places[i])))
+			return true;
+	return false;
+}
+
+/* A bundle is named by its id; the place it gives has to be this one. */
 static bool bundle_fits(const struct claim *claim, const json_t *bundle)
 {
 	const char *place = text(json_object_get(bundle, "linux"), "cgroupsPath");
 
-	return place && cgroup_place_oci(claim->path, place, claim->owner);
+	return place ? cgroup_place_oci(claim->path, place, claim->owner) : is_usual_place(claim->path);
 }
 
 static const char *const containerd_states[] = { "run/containerd", "run/k3s/containerd",
@@ -114,12 +125,12 @@ static bool docker_fits(const struct claim *claim, const char *base)
 	auto_json json_t *host = NULL;
 	auto_json json_t *bundle = NULL;
 	const char *parent;
+	int error = read_json(claim, &host, "%s/containers/%s/hostconfig.json", base, claim->parsed->id);
 
-	if (!read_json(claim, &host, "%s/containers/%s/hostconfig.json", base, claim->parsed->id)) {
-		parent = text(host, "CgroupParent");
-		if (cgroup_place_docker(claim->path, parent ? parent : "", claim->parsed->id, claim->owner))
-			return true;
-	}
+	parent = error ? NULL : text(host, "CgroupParent");
+	if ((!error || error == -ENOENT) &&
+	    cgroup_place_docker(claim->path, parent ? parent : "", claim->parsed->id, claim->owner))
+		return true;
 	/* the daemon's own --cgroup-parent shows in the bundle alone */
 	return !read_bundle(claim, "moby", &bundle) && bundle_fits(claim, bundle);
 }

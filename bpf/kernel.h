@@ -11,8 +11,14 @@ struct kernfs_node {
 	__u64 id;
 };
 
+struct cgroup_root {
+	unsigned int subsys_mask; /* the controllers of a v1 hierarchy */
+	int hierarchy_id;         /* 0: v2 */
+};
+
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct cgroup_subsys_state {
@@ -26,6 +32,10 @@ struct css_set {
 
 struct mm_struct;
 
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
 struct task_struct {
 	unsigned int flags;
 	__u32 self_exec_id;
@@ -35,6 +45,17 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct css_set *cgroups;
 	struct task_struct *group_leader;
+	struct sched_entity se;
+	__u64 utime, stime; /* as ticks saw them; their sum is not se.sum_exec_runtime */
+};
+
+struct bpf_iter_meta {
+	__u64 seq_num;
+};
+
+struct bpf_iter__task { /* context of iter/task */
+	struct bpf_iter_meta *meta;
+	struct task_struct *task; /* NULL at the end */
 };
 
 /* The numbers depend on the kernel's configuration; only the names are meant. */
