@@ -28,7 +28,6 @@ static int name_host(struct cgroup_table *table)
 	table->slot_count = 1;
 	slot = &table->slots[CGROUP_HOST];
 	slot->first_seen = (double)clock_wall_ns() / 1e9;
-	slot->vouched = true;
 	slot->next_try_ns = UINT64_MAX;
 	return cgroup_slot_rename(slot, "/", "", &host);
 }
@@ -44,6 +43,7 @@ struct cgroup_table *cgroup_table_new(enum cgroup_source source, const char *mou
 	hmap_init(&table->nodes, sizeof(uint64_t), sizeof(struct cgroup_node), CGROUP_LIMIT);
 	hmap_init(&table->places, sizeof(uint64_t), sizeof(struct cgroup_place), CGROUP_LIMIT);
 	table->account_fd = -1;
+	table->scan_pause_ns = NS_PER_S;
 	table->mount_fd = open(opts && opts->mount ? opts->mount : mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	table->root = strdup(opts && opts->root ? opts->root : "");
 	if (table->mount_fd < 0 || !table->root || name_host(table)) {
@@ -234,8 +234,8 @@ uint32_t cgroup_container(struct cgroup_table *table, uint64_t cgroup_id)
 	node = hmap_find(&table->nodes, &cgroup_id);
 	if (node)
 		container = node->container;
-	else if (cgroup_id)
-		table->next_scan_ns = table->last_scan_ns + NS_PER_S;
+	else if (cgroup_id && table->next_scan_ns > table->last_scan_ns + table->scan_pause_ns)
+		table->next_scan_ns = table->last_scan_ns + table->scan_pause_ns;
 	pthread_mutex_unlock(&table->lock);
 	return container;
 }
@@ -267,4 +267,14 @@ size_t cgroup_container_count(struct cgroup_table *table)
 	count = table->slot_count;
 	pthread_mutex_unlock(&table->lock);
 	return count;
+}
+
+uint64_t cgroup_refused(struct cgroup_table *table)
+{
+	uint64_t refused;
+
+	pthread_mutex_lock(&table->lock);
+	refused = table->refused;
+	pthread_mutex_unlock(&table->lock);
+	return refused;
 }

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define CGROUP_LIMIT 16384
-#define CGROUP_TOMBSTONE_S 300
+#define CGROUP_TOMBSTONE_S 300 /* a container made again at the same path meanwhile keeps its index */
 #define CGROUP_HOST 0 /* index of _host */
 
 struct cgroup_table;
@@ -42,7 +42,11 @@ void cgroup_table_tick(struct cgroup_table *table); /* names that came late, tom
 uint32_t cgroup_container(struct cgroup_table *table, uint64_t cgroup_id);
 void cgroup_get_name(struct cgroup_table *table, uint32_t container, struct cgroup_name *ret_name);
 size_t cgroup_container_count(struct cgroup_table *table); /* indexes 0..count-1 */
-/* CPU per container from the `account_cpu` map: views[index].user_ns, system_ns are set. Frozen when gone. */
+uint64_t cgroup_refused(struct cgroup_table *table); /* cgroups past CGROUP_LIMIT: they count as _host */
+/*
+ * CPU per container from the `account_cpu` map; fills in views[index] whole. Frozen when gone; an index whose
+ * tombstone is over (old windows may still name it) gets container NULL.
+ */
 int cgroup_account(struct cgroup_table *table, int account_cpu_fd, struct view_container *views, size_t count);
 
 /* The path parser, pure. What a cgroup path says, before any file vouched for it. */

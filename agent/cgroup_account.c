@@ -43,7 +43,7 @@ static struct cgroup_node *hold_unknown(struct cgroup_table *table, uint64_t id,
 {
 	struct cgroup_node *node;
 
-	if (id && now_ns - table->last_scan_ns > NS_PER_S) {
+	if (id && now_ns - table->last_scan_ns > table->scan_pause_ns) {
 		cgroup_scan_locked(table);
 		node = hmap_find(&table->nodes, &id);
 		if (node)

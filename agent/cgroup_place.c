@@ -65,6 +65,8 @@ bool cgroup_place_oci(const char *path, const char *cgroups_path, uid_t owner)
 	const char *prefix = strchr(cgroups_path, ':'), *name = prefix ? strchr(prefix + 1, ':') : NULL;
 	char slice[256];
 
+	if (!*cgroups_path)
+		return false;
 	if (!name || strchr(cgroups_path, '/')) {
 		add_path(&expected, cgroups_path);
 		return !owner && is_place(&expected, path);

@@ -66,7 +66,7 @@ struct cgroup_table {
 	size_t slot_count, slot_capacity;
 	uint32_t scan;
 	uint64_t next_scan_ns; /* a repair; earlier where something unknown was met */
-	uint64_t last_scan_ns;
+	uint64_t last_scan_ns, scan_pause_ns; /* between scans for unknown ids; grows while they find nothing */
 	int account_fd; /* once known: dead cgroups are taken out of the map */
 	uint64_t refused; /* cgroups past the limit; their time is _host's */
 };
@@ -83,6 +83,7 @@ void cgroup_fold(struct cgroup_table *table, uint64_t now_ns);
 /* cgroup_slot.c */
 uint32_t cgroup_slot_find(struct cgroup_table *table, const char *path, size_t length); /* CGROUP_HOST: none */
 uint32_t cgroup_slot_new(struct cgroup_table *table, const char *path, size_t length);
+/* vouched NULL: the path is the name again. */
 int cgroup_slot_rename(struct cgroup_slot *slot, const char *path, const char *id,
 		       const struct cgroup_vouched *vouched);
 void cgroup_slot_retire(struct cgroup_table *table, uint32_t container);

@@ -70,7 +70,9 @@ static bool read_mount(const char *line, const char *controller, char *ret_mount
 	if (!rest || sscanf(line, "%*s %*s %*s %255s %1023s", root, mount) != 2 ||
 	    sscanf(rest + 3, "%31s %*s %511s", type, options) != 2)
 		return false;
-	if (strcmp(root, "/") || strcmp(type, controller ? "cgroup" : "cgroup2") ||
+	while (!strncmp(root, "/..", 3)) /* the whole tree, as seen from a cgroup namespace below it */
+		memmove(root, root + 3, strlen(root + 3) + 1);
+	if ((*root && strcmp(root, "/")) || strcmp(type, controller ? "cgroup" : "cgroup2") ||
 	    (controller && !has_option(options, controller)))
 		return false;
 	unescape(mount);
@@ -141,6 +143,7 @@ int cgroup_scan_locked(struct cgroup_table *table)
 {
 	char path[CGROUP_PATH_BYTES] = "";
 	uint64_t now_ns = clock_monotonic_ns();
+	size_t before = table->nodes.count;
 	struct cgroup_node *node;
 	int error;
 
@@ -148,6 +151,10 @@ int cgroup_scan_locked(struct cgroup_table *table)
 	table->last_scan_ns = now_ns;
 	table->next_scan_ns = now_ns + CGROUP_SCAN_S * NS_PER_S;
 	error = scan_folder(table, table->mount_fd, ".", path, 0);
+	/* An id may stay unknown for good, as past the limit: no reason to look for it every second. */
+	table->scan_pause_ns = table->nodes.count > before ? NS_PER_S : 2 * table->scan_pause_ns;
+	if (table->scan_pause_ns > CGROUP_SCAN_S * NS_PER_S)
+		table->scan_pause_ns = CGROUP_SCAN_S * NS_PER_S;
 	if (error)
 		return error; /* an unfinished scan says nothing about what it did not see */
 	for (size_t at = 0; (node = hmap_next(&table->nodes, &at));)

@@ -52,22 +52,31 @@ static void free_strings(struct cgroup_slot *slot)
 	}
 }
 
+static bool same_strings(const struct cgroup_strings *a, const struct cgroup_strings *b)
+{
+	return !strcmp(a->container, b->container) && !strcmp(a->pod, b->pod) &&
+	       !strcmp(a->namespace_, b->namespace_) && !strcmp(a->id, b->id) && !strcmp(a->image, b->image) &&
+	       !strcmp(a->runtime, b->runtime) && !strcmp(a->cgroup, b->cgroup);
+}
+
 int cgroup_slot_rename(struct cgroup_slot *slot, const char *path, const char *id,
 		       const struct cgroup_vouched *vouched)
 {
-	const char *const fields[7] = { vouched->container, vouched->pod,     vouched->namespace_, id,
-					vouched->image,     vouched->runtime, path };
-	struct cgroup_strings *strings = strings_new(fields), *now = slot->strings;
+	/* without a file that vouches, the path is the name, and the id in it a mere claim */
+	const char *const by_path[7] = { path, "", "", "", "", "", path };
+	const char *const by_file[7] = { vouched ? vouched->container : "", vouched ? vouched->pod : "",
+					 vouched ? vouched->namespace_ : "", id,
+					 vouched ? vouched->image : "",     vouched ? vouched->runtime : "", path };
+	struct cgroup_strings *strings = strings_new(vouched ? by_file : by_path);
 
 	if (!strings)
 		return -ENOMEM;
-	if (now && !strcmp(now->container, strings->container) && !strcmp(now->pod, strings->pod) &&
-	    !strcmp(now->namespace_, strings->namespace_) && !strcmp(now->id, strings->id) &&
-	    !strcmp(now->image, strings->image) && !strcmp(now->runtime, strings->runtime)) {
+	slot->vouched = vouched;
+	if (slot->strings && same_strings(slot->strings, strings)) {
 		free(strings);
 		return 0;
 	}
-	strings->older = now;
+	strings->older = slot->strings;
 	slot->strings = strings;
 	return 0;
 }
@@ -147,7 +156,6 @@ static uint32_t take_slot(struct cgroup_table *table, uint64_t now_ns)
 
 uint32_t cgroup_slot_new(struct cgroup_table *table, const char *path, size_t length)
 {
-	struct cgroup_vouched by_path = { 0 };
 	uint64_t now_ns = clock_monotonic_ns();
 	uint32_t index = take_slot(table, now_ns);
 	struct cgroup_slot *slot = &table->slots[index];
@@ -158,10 +166,7 @@ uint32_t cgroup_slot_new(struct cgroup_table *table, const char *path, size_t le
 	free_strings(slot);
 	*slot = (struct cgroup_slot){ .first_seen = wall_seconds(), .next_try_ns = now_ns };
 	slot->last_seen = slot->first_seen;
-	/* Until a file vouches for it, the path is its name; it may be longer than the files' fields allow. */
-	const char *const fields[7] = { copy, "", "", "", "", by_path.runtime, copy };
-	slot->strings = strings_new(fields);
-	if (!slot->strings || !add_place(table, path, length, index)) {
+	if (cgroup_slot_rename(slot, copy, "", NULL) || !add_place(table, path, length, index)) {
 		free_strings(slot);
 		return CGROUP_HOST;
 	}
@@ -244,6 +249,8 @@ void cgroup_settle(struct cgroup_table *table, uint32_t container)
 	try_again(slot, clock_monotonic_ns());
 	if (!path || !slot->trusted || !cgroup_parse_prefix(path, &parsed, &length)) {
 		slot->next_try_ns = UINT64_MAX;
+		if (path && slot->vouched) /* was trusted once, at the same place */
+			cgroup_slot_rename(slot, path, "", NULL);
 		pthread_mutex_unlock(&table->lock);
 		return;
 	}
@@ -253,10 +260,8 @@ void cgroup_settle(struct cgroup_table *table, uint32_t container)
 	pthread_mutex_lock(&table->lock);
 	slot = &table->slots[container];
 	if (!error && !strcmp(slot->strings->cgroup, path) && !is_taken(table, container, parsed.id, vouched.runtime) &&
-	    !cgroup_slot_rename(slot, path, parsed.id, &vouched)) {
-		slot->vouched = true;
+	    !cgroup_slot_rename(slot, path, parsed.id, &vouched))
 		slot->next_try_ns = UINT64_MAX;
-	}
 	pthread_mutex_unlock(&table->lock);
 }
 

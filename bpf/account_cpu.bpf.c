@@ -23,6 +23,8 @@ struct {
 
 struct account_slot {
 	struct account_task task;
+	__u64 visited;             /* jiffies of the last visit */
+	__u64 moved;               /* of the thread group's last move; a leader's only */
 	struct bpf_spin_lock lock; /* the iterator and a tracepoint can meet on one task from two CPUs */
 	__u32 pad;
 };
@@ -113,22 +115,50 @@ static __always_inline void split(struct account_task *task, __u64 runtime, __u6
 	task->system_ns = system_ns;
 }
 
+/*
+ * Moving a process is told for its leader alone. Of another thread, found elsewhere than it was, we know when it
+ * moved but not how much it had run by then: its time is parted as the time since its last visit is. The part,
+ * in 1/1024, that belongs to the old cgroup.
+ */
+static __always_inline __u64 part_before_move(struct task_struct *task, __u64 visited, __u64 now)
+{
+	struct account_slot *leader = bpf_task_storage_get(&account_tasks, task->group_leader, 0, 0);
+	__u64 moved = leader ? leader->moved : 0;
+
+	if (moved < visited || moved >= now)
+		return 1024;
+	return (moved - visited) * 1024 / (now - visited);
+}
+
 /* Banks what the task ran since its last visit where it then was, and notes where it is now. */
-static __always_inline void visit(struct task_struct *task, struct account_slot *slot)
+static __always_inline void visit(struct task_struct *task, struct account_slot *slot, bool told)
 {
 	struct account_task new;
-	__u64 cgroup = task_cgroup_id(task), runtime, user, system, charged;
+	__u64 cgroup = task_cgroup_id(task), now = bpf_jiffies64();
+	__u64 runtime, user, system, before, visited, part = 1024;
 
 	bpf_spin_lock(&slot->lock);
 	runtime = task->se.sum_exec_runtime;
 	user = task->utime;
 	system = task->stime;
 	split(&slot->task, runtime, user, system, &new);
-	charged = slot->task.cgroup;
+	before = slot->task.cgroup;
+	visited = slot->visited;
 	slot->task.cgroup = cgroup;
+	slot->visited = now;
 	bpf_spin_unlock(&slot->lock);
-	/* A record without a cgroup is a task older than this program, met for the first time. */
-	add(charged ? charged : cgroup, new.user_ns, new.system_ns);
+	if (!before) /* a task older than this program, met for the first time */
+		before = cgroup;
+	if (before != cgroup && !told)
+		part = part_before_move(task, visited, now);
+	if (part == 1024) {
+		add(before, new.user_ns, new.system_ns);
+		return;
+	}
+	user = new.user_ns * part / 1024;
+	system = new.system_ns * part / 1024;
+	add(before, user, system);
+	add(cgroup, new.user_ns - user, new.system_ns - system);
 }
 
 SEC("iter/task")
@@ -143,7 +173,7 @@ int account_task(struct bpf_iter__task *ctx)
 		return 0;
 	slot = bpf_task_storage_get(&account_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (slot)
-		visit(task, slot);
+		visit(task, slot, false);
 	return 0;
 }
 
@@ -154,8 +184,10 @@ int BPF_PROG(account_attach, struct cgroup *to, const char *path, struct task_st
 	struct account_slot *slot =
 		bpf_task_storage_get(&account_tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (slot)
-		visit(task, slot);
+	if (!slot)
+		return 0;
+	visit(task, slot, true);
+	slot->moved = bpf_jiffies64();
 	return 0;
 }
 
@@ -167,7 +199,7 @@ int BPF_PROG(account_fork, struct task_struct *parent, struct task_struct *child
 		bpf_task_storage_get(&account_tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
 	if (slot)
-		visit(child, slot);
+		visit(child, slot, true);
 	return 0;
 }
 
@@ -181,7 +213,7 @@ int BPF_PROG(account_free, struct task_struct *task)
 	struct account_slot *slot = bpf_task_storage_get(&account_tasks, task, 0, 0);
 
 	if (slot)
-		visit(task, slot);
+		visit(task, slot, false);
 	return 0;
 }
 

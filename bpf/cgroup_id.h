@@ -4,6 +4,7 @@
 #define CGROUP_ID_H
 
 #include "abi/knobs.h"
+#include "kernel.h"
 
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -12,44 +13,6 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct kernfs_node {
-	__u64 id;
-};
-struct cgroup_root {
-	unsigned int subsys_mask;
-	int hierarchy_id;
-};
-struct cgroup {
-	struct kernfs_node *kn;
-	struct cgroup_root *root;
-};
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-};
-struct css_set {
-	struct cgroup_subsys_state *subsys[16];
-	struct cgroup *dfl_cgrp;
-};
-struct sched_entity {
-	__u64 sum_exec_runtime;
-};
-struct task_struct {
-	struct sched_entity se;
-	__u64 utime, stime;
-	struct css_set *cgroups;
-};
-struct bpf_iter_meta {
-	__u64 seq_num;
-};
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-#pragma clang attribute pop
-
-/* The numbers are the running kernel's (they depend on its configuration), put in at load. */
-enum cgroup_subsys_id { cpu_cgrp_id, io_cgrp_id, memory_cgrp_id, pids_cgrp_id };
 #define SUBSYS(name) bpf_core_enum_value(enum cgroup_subsys_id, name)
 
 extern const volatile struct knobs knobs; /* maps.bpf.c */

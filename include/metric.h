@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Metric families as collectors write them and exporters read them. A set is made for one scrape and dies
- * whole. Strings are copied; label values may be any bytes (exporters escape and repair them).
+ * whole. Strings are copied; label values may be any bytes: they are kept as valid UTF-8 of at most 128 bytes
+ * (exporters escape them), and samples of a family whose labels are then equal are one: counters add up, of
+ * gauges the first stands.
  */
 #ifndef METRIC_H
 #define METRIC_H

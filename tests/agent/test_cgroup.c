@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Noun "cgroup": every known path layout, and names in a host made of plain directories below /tmp. */
+/* Noun "cgroup": names, births and deaths in a host made of plain directories below /tmp. */
 #include "cgroup_private.h"
 
 #include <fcntl.h>
@@ -16,100 +16,6 @@
 #define C "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define D "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 
-/* ---- paths ----------------------------------------------------------------------------------------------- */
-
-static void expand(const char *from, char *to)
-{
-	while (*from) {
-		if (!strncmp(from, "{C}", 3) || !strncmp(from, "{D}", 3)) {
-			to = stpcpy(to, from[1] == 'C' ? C : D);
-			from += 3;
-		} else {
-			*to++ = *from++;
-		}
-	}
-	*to = '\0';
-}
-
-static char *next_field(char **line)
-{
-	char *field = strsep(line, "|"), *end;
-
-	if (!field)
-		return "";
-	field += strspn(field, " ");
-	end = field + strlen(field);
-	while (end > field && (end[-1] == ' ' || end[-1] == '\n'))
-		*--end = '\0';
-	return field;
-}
-
-static void test_paths(void **state)
-{
-	FILE *file = fopen("tests/data/cgroup/paths.txt", "r");
-	char raw[1024], line[2048];
-	unsigned vectors = 0;
-
-	(void)state;
-	assert_non_null(file);
-	while (fgets(raw, sizeof(raw), file)) {
-		struct cgroup_parsed parsed;
-		char *rest = line, *path, *runtime;
-		bool found;
-
-		if (*raw == '#' || *raw == '\n')
-			continue;
-		expand(raw, line);
-		path = next_field(&rest);
-		runtime = next_field(&rest);
-		found = cgroup_parse(path, &parsed);
-		if (found != !!strcmp(runtime, "none"))
-			fail_msg("%s: %s", path, found ? parsed.runtime : "no container");
-		vectors++;
-		if (!found)
-			continue;
-		assert_string_equal(parsed.runtime, runtime);
-		assert_string_equal(parsed.id, next_field(&rest));
-		assert_string_equal(parsed.pod_uid, next_field(&rest));
-		assert_string_equal(parsed.unit, next_field(&rest));
-	}
-	fclose(file);
-	assert_true(vectors >= 60);
-}
-
-static void test_choose(void **state)
-{
-	static const struct {
-		const char *mountinfo, *mount;
-		enum cgroup_source source;
-	} hosts[] = {
-		{ "24 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "/sys/fs/cgroup", CGROUP_SOURCE_V2 },
-		{ "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
-		  "35 31 0:32 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
-		  "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-		  "/sys/fs/cgroup/memory", CGROUP_SOURCE_MEMORY },
-		{ "33 31 0:30 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n"
-		  "39 31 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n",
-		  "/sys/fs/cgroup/pids", CGROUP_SOURCE_PIDS },
-		{ "38 31 0:35 / /cg\\040roups/io rw - cgroup cgroup rw,blkio\n", "/cg roups/io", CGROUP_SOURCE_IO },
-		{ "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
-		  "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-		  "/sys/fs/cgroup/unified", CGROUP_SOURCE_V2 },
-		{ "50 1 0:22 /docker/x /etc/hosts rw - cgroup2 cgroup2 rw\n"
-		  "51 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup", CGROUP_SOURCE_V2 },
-	};
-	enum cgroup_source source;
-	char mount[256];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(hosts) / sizeof(*hosts); i++) {
-		assert_int_equal(cgroup_choose_from(hosts[i].mountinfo, &source, mount, sizeof(mount)), 0);
-		assert_string_equal(mount, hosts[i].mount);
-		assert_int_equal(source, hosts[i].source);
-	}
-	assert_int_equal(cgroup_choose_from("1 1 8:1 / / rw - ext4 /dev/sda rw,memory\n", &source, mount, 256), -2);
-}
-
 /* ---- a host of plain directories ------------------------------------------------------------------------- */
 
 struct host {
@@ -120,7 +26,7 @@ struct host {
 
 static void make_folders(const char *path)
 {
-	char part[1024];
+	char part[2048];
 
 	for (size_t end = 1; path[end - 1]; end++) {
 		if (path[end] && path[end] != '/')
@@ -146,7 +52,7 @@ static void put_file(const struct host *host, const char *path, const char *text
 
 static uint64_t put_cgroup(const struct host *host, const char *path)
 {
-	char whole[1024];
+	char whole[2048];
 	struct stat status;
 
 	snprintf(whole, sizeof(whole), "%s%s", host->mount, path);
@@ -406,7 +312,7 @@ static void send(struct host *host, uint32_t kind, uint64_t id, const char *path
 {
 	struct event_cgroup event = { .kind = kind, .id = id, .path_bytes = (uint32_t)strlen(path) };
 
-	snprintf(event.path, sizeof(event.path), "%s", path);
+	snprintf(event.path, sizeof(event.path), "%.*s", EVENT_PATH_BYTES - 1, path);
 	cgroup_table_event(host->table, &event);
 }
 
@@ -434,6 +340,80 @@ static void test_events(void **state)
 	send(host, EVENT_CGROUP_MADE, id + 2000, "/docker/" C);
 	assert_int_equal(cgroup_container(host->table, id + 2000), container);
 	assert_false(name_of(host, id + 2000).gone);
+}
+
+/* The place is no longer trusted when the cgroup is made again: the name must not stay. */
+static void test_trust_is_asked_again(void **state)
+{
+	struct host *host = *state;
+	uint64_t id = put_cgroup(host, "/yard/" C);
+	char path[256];
+
+	need_root();
+	put_docker(host, C, "web", "/yard");
+	send(host, EVENT_CGROUP_MADE, id, "/yard/" C);
+	assert_string_equal(name_of(host, id).container, "web");
+	send(host, EVENT_CGROUP_GONE, id, "/yard/" C);
+	snprintf(path, sizeof(path), "%s/yard", host->mount);
+	assert_int_equal(chown(path, 1000, 1000), 0);
+	send(host, EVENT_CGROUP_MADE, id + 1000, "/yard/" C);
+	assert_string_equal(name_of(host, id + 1000).container, "/yard/" C);
+}
+
+/* A path too long for a record is found by the scan. */
+static void test_long_path(void **state)
+{
+	struct host *host = *state;
+	char path[1024] = "/system.slice/long.service", *end = path + strlen(path);
+	uint64_t id;
+
+	need_root();
+	cgroup_table_scan(host->table);
+	while (strlen(path) < EVENT_PATH_BYTES + 50)
+		end = stpcpy(end, "/0123456789012345678901234567890123456789");
+	id = put_cgroup(host, path);
+	send(host, EVENT_CGROUP_MADE, id, path);
+	assert_int_equal(cgroup_container(host->table, id), CGROUP_HOST);
+	cgroup_table_tick(host->table);
+	assert_string_equal(name_of(host, id).container, "long.service");
+}
+
+static void *keep_reading(void *context)
+{
+	struct host *host = context;
+	struct cgroup_name name;
+	size_t bytes = 0;
+
+	for (unsigned round = 0; round < 2000; round++)
+		for (uint32_t i = 0; i < cgroup_container_count(host->table); i += 37) {
+			cgroup_get_name(host->table, i, &name);
+			bytes += strlen(name.container) + strlen(name.cgroup);
+			cgroup_container(host->table, 1000 + i);
+		}
+	return (void *)bytes;
+}
+
+/* Readers on other threads while containers come, go and get names; for the thread sanitizer. */
+static void test_readers(void **state)
+{
+	struct host *host = *state;
+	pthread_t threads[2];
+	char path[64];
+	void *bytes;
+
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, keep_reading, host), 0);
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(path, sizeof(path), "/system.slice/u%u.service", i);
+		send(host, EVENT_CGROUP_MADE, 1000 + i, path);
+		if (i % 3 == 0)
+			send(host, EVENT_CGROUP_GONE, 1000 + i, path);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		pthread_join(threads[i], &bytes);
+		assert_non_null(bytes);
+	}
+	assert_int_equal(cgroup_container_count(host->table), 501);
 }
 
 static void test_scan_finds_the_gone(void **state)
@@ -487,7 +467,7 @@ static void test_limit(void **state)
 		pthread_mutex_unlock(&host->table->lock);
 	}
 	assert_int_equal(cgroup_container_count(host->table), CGROUP_LIMIT);
-	assert_true(host->table->refused >= 100);
+	assert_true(cgroup_refused(host->table) >= 100);
 	assert_int_equal(cgroup_container(host->table, 1000000 + CGROUP_LIMIT + 50), CGROUP_HOST);
 }
 
@@ -496,12 +476,12 @@ static void test_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_paths),      cmocka_unit_test(test_choose),
 		host_test(test_docker),            host_test(test_late_file),
 		host_test(test_forged),            host_test(test_foreign_file),
 		host_test(test_rootless),          host_test(test_kubernetes),
 		host_test(test_podman_lxc_unit),   host_test(test_bad_files),
 		host_test(test_events),            host_test(test_scan_finds_the_gone),
+		host_test(test_trust_is_asked_again), host_test(test_long_path), host_test(test_readers),
 		host_test(test_tombstone),         host_test(test_limit),
 	};
 

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Collector "stacks": how stacks ended, and the unwind rows they were walked with. */
+#include "collector.h"
+#include "metric.h"
+
+static const char *const reasons[] = {
+#define REASON(id, label, sentence) label,
+	REASON_LIST(REASON)
+#undef REASON
+};
+
+static int add_stacks(struct metric_set *set, const char *kind, const uint64_t *counts)
+{
+	int error = metric_add_count(set, counts[REASON_NONE], "kind", kind, "outcome", "complete", "reason",
+				     reasons[REASON_NONE], NULL);
+
+	for (unsigned reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
+		error = error ?: metric_add_count(set, counts[reason], "kind", kind, "outcome", "truncated",
+						  "reason", reasons[reason], NULL);
+	return error;
+}
+
+static int collect(const struct host_view *view, struct metric_set *set)
+{
+	const struct view_accounting *accounting = &view->accounting;
+	int error = metric_family_open(set, METRIC_COUNTER, "wick_stacks_total",
+				       "Stacks walked, by whether they reached the outermost frame, and why not.");
+
+	error = error ?: add_stacks(set, "user", accounting->user);
+	error = error ?: add_stacks(set, "kernel", accounting->kernel);
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_user_frames_total", "User frames walked.");
+	error = error ?: metric_add_count(set, accounting->frames, NULL);
+	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_rows", "Unwind rows published.");
+	error = error ?: metric_add_count(set, view->rows, NULL);
+	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_row_bytes",
+					    "Memory of the unwind rows published.");
+	error = error ?: metric_add_count(set, view->row_bytes, NULL);
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_rows_refused_total",
+					    "Unwind rows for which there was no room.");
+	return error ?: metric_add_count(set, view->rows_refused, NULL);
+}
+
+const struct collector stacks_collector = { "stacks", "how stacks ended, and the rows behind them", collect };

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loads the kernel side: takes sizes and settings, gives descriptors of maps and of the sampling program. Owns
+ * the skeleton, the links of its tracepoints and the task iterator. What this kernel lacks is left out with a
+ * warning; only the sampling program must load.
+ */
+#include "loader.h"
+
+#include "base/clean.h"
+#include "base/log.h"
+#include "loader_private.h"
+
+/* bpftool's code mixes signs. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include "wick.skel.h"
+#pragma GCC diagnostic pop
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#define MAX_OBJECTS 48 /* programs or maps of ours */
+#define VERIFIER_LOG_BYTES (1 << 20)
+
+struct loader {
+	struct wick *skeleton;
+	struct bpf_link *links[MAX_OBJECTS];
+	struct bpf_link *account_link;
+	size_t link_count, program_count, map_count;
+	struct view_program programs[MAX_OBJECTS];
+	struct view_map maps[MAX_OBJECTS];
+};
+
+static const char *const map_names[LOADER_MAP_COUNT] = {
+	[LOADER_COUNTS_A] = "counts_a", [LOADER_COUNTS_B] = "counts_b", [LOADER_STACKS_A] = "stacks_a",
+	[LOADER_STACKS_B] = "stacks_b", [LOADER_CONTROL] = "control", [LOADER_GRACE] = "grace",
+	[LOADER_COUNTERS] = "counters", [LOADER_PROCESSES] = "processes", [LOADER_MAPPINGS] = "mappings",
+	[LOADER_DIRECTORY] = "directory", [LOADER_ROWS] = "rows", [LOADER_ESCAPES] = "escapes",
+	[LOADER_EVENTS] = "events", [LOADER_ACCOUNT_CPU] = "account_cpu",
+};
+
+/* libbpf's own lines: for whoever debugs. */
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	char line[1024];
+
+	(void)level;
+	if (!log_wants(LOG_DEBUG))
+		return 0;
+	vsnprintf(line, sizeof(line), format, arguments);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("libbpf: %s", line);
+	return 0;
+}
+
+static bool is_sampler(const struct bpf_program *program)
+{
+	return bpf_program__type(program) == BPF_PROG_TYPE_PERF_EVENT;
+}
+
+static unsigned at_least(uint64_t value, unsigned low, unsigned high)
+{
+	return value < low ? low : value > high ? high : (unsigned)value;
+}
+
+/* Room for four seconds in which no sample equals another, since the agent may be late; 16 chunks hold the
+ * stacks of a sample of 250 to 500 frames. */
+static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
+{
+	uint64_t ticks = (uint64_t)opts->frequency * (opts->cpus ? opts->cpus : 1);
+	unsigned counts = opts->counts_entries ? opts->counts_entries : at_least(4 * ticks, 2048, 1U << 18);
+	unsigned chunks = opts->stack_chunks ? opts->stack_chunks : at_least(16 * ticks, 4096, 1U << 18);
+	int error = 0;
+
+	skeleton->rodata->knobs.cgroup_source = opts->cgroup_source;
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_b, chunks);
+	return error;
+}
+
+/* Loads with the programs whose bit is not in `without`; a verifier's words go to `words`. */
+static int load_without(const struct loader_opts *opts, uint64_t without, char *words, struct wick **ret_skeleton)
+{
+	struct wick *skeleton = wick__open();
+	struct bpf_program *program;
+	unsigned index = 0;
+	int error;
+
+	if (!skeleton)
+		return -errno;
+	error = set_sizes(skeleton, opts);
+	bpf_object__for_each_program(program, skeleton->obj) {
+		if (without >> index++ & 1)
+			bpf_program__set_autoload(program, false);
+		if (words && is_sampler(program))
+			bpf_program__set_log_buf(program, words, VERIFIER_LOG_BYTES);
+	}
+	error = error ?: wick__load(skeleton);
+	if (error) {
+		wick__destroy(skeleton);
+		return error;
+	}
+	*ret_skeleton = skeleton;
+	return 0;
+}
+
+/* Which of the programs beside the sampler does this kernel refuse? Each is tried beside the sampler alone. */
+static uint64_t find_refused(const struct loader_opts *opts)
+{
+	uint64_t refused = 0, others = 0;
+	struct wick *skeleton = wick__open();
+	struct bpf_program *program;
+	unsigned index = 0;
+
+	if (!skeleton)
+		return ~0ULL;
+	bpf_object__for_each_program(program, skeleton->obj) {
+		others |= is_sampler(program) ? 0 : 1ULL << index;
+		index++;
+	}
+	index = 0;
+	bpf_object__for_each_program(program, skeleton->obj) {
+		uint64_t bit = 1ULL << index++;
+		struct wick *tried;
+		int error = bit & others ? load_without(opts, others & ~bit, NULL, &tried) : -ENOENT;
+
+		if (!error)
+			wick__destroy(tried);
+		if (!(bit & others) || !error)
+			continue;
+		refused |= bit;
+		log_warn("the kernel refused a tracing program; what it feeds is missing program=%s error=\"%s\"",
+			 bpf_program__name(program), strerror(-error));
+	}
+	wick__destroy(skeleton);
+	return refused;
+}
+
+static int explain_load(int result, const char *words, char *error, size_t error_size)
+{
+	if (words && strlen(words) > 2) {
+		log_debug("verifier: %s", words);
+		snprintf(error, error_size, "the kernel's verifier refused the sampling program: %.*s (%s)",
+			 (int)strcspn(words, "\n"), words, strerror(-result));
+	} else if (result == -EPERM || result == -EACCES) {
+		snprintf(error, error_size,
+			 "loading BPF programs was refused: wick needs root, or CAP_BPF and CAP_PERFMON");
+	} else {
+		snprintf(error, error_size, "the kernel side did not load: %s", strerror(-result));
+	}
+	return result;
+}
+
+static int load(const struct loader_opts *opts, struct wick **ret_skeleton, char *error, size_t error_size)
+{
+	auto_free char *words = NULL;
+	uint64_t refused;
+	int result = load_without(opts, 0, NULL, ret_skeleton);
+
+	if (!result)
+		return 0;
+	if (result == -EPERM)
+		return explain_load(result, NULL, error, error_size);
+	refused = find_refused(opts);
+	if (refused && !load_without(opts, refused, NULL, ret_skeleton))
+		return 0;
+	words = calloc(1, VERIFIER_LOG_BYTES);
+	result = load_without(opts, refused, words, ret_skeleton);
+	return result ? explain_load(result, words, error, error_size) : 0;
+}
+
+static void attach(struct loader *loader)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, loader->skeleton->obj) {
+		struct bpf_link *link;
+
+		if (is_sampler(program) || bpf_program__fd(program) < 0 || loader->link_count >= MAX_OBJECTS)
+			continue;
+		link = bpf_program__attach(program);
+		if (!link) {
+			log_warn("a tracing program did not attach; what it feeds is missing program=%s error=\"%s\"",
+				 bpf_program__name(program), strerror(errno));
+			continue;
+		}
+		loader->links[loader->link_count++] = link;
+		if (!strcmp(bpf_program__name(program), "account_task"))
+			loader->account_link = link;
+	}
+}
+
+static int check_kernel(const struct loader_opts *opts, char *error, size_t error_size)
+{
+	struct utsname name;
+
+	if (access("/sys/kernel/btf/vmlinux", R_OK)) {
+		snprintf(error, error_size,
+			 "the kernel has no type information at /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)");
+		return -EOPNOTSUPP;
+	}
+	if (uname(&name))
+		return -errno;
+	/* Debian's release names an ABI ("6.1.0-28-amd64"); its version tells which kernel it really is. */
+	if (opts->allow_freezing_kernel ||
+	    !loader_kernel_freezes(strstr(name.version, "Debian ") ? name.version : name.release))
+		return 0;
+	snprintf(error, error_size,
+		 "kernel %s can freeze the host when user stacks are read (mended in 6.1.36 and 6.3.10); "
+		 "update it, or insist with --debug.allow-freezing-kernel",
+		 name.release);
+	return -EOPNOTSUPP;
+}
+
+int loader_open(const struct loader_opts *opts, struct loader **ret_loader, char *error, size_t error_size)
+{
+	struct loader *loader;
+	int result = check_kernel(opts, error, error_size);
+
+	if (result)
+		return result;
+	libbpf_set_print(print_libbpf);
+	loader = calloc(1, sizeof(*loader));
+	if (!loader)
+		return -ENOMEM;
+	result = load(opts, &loader->skeleton, error, error_size);
+	if (result) {
+		loader_close(loader);
+		return result;
+	}
+	attach(loader);
+	*ret_loader = loader;
+	return 0;
+}
+
+void loader_close(struct loader *loader)
+{
+	if (!loader)
+		return;
+	for (size_t i = 0; i < loader->link_count; i++)
+		bpf_link__destroy(loader->links[i]);
+	wick__destroy(loader->skeleton);
+	free(loader);
+}
+
+int loader_map_fd(const struct loader *loader, enum loader_map map)
+{
+	const struct bpf_map *found = bpf_object__find_map_by_name(loader->skeleton->obj, map_names[map]);
+
+	return found ? bpf_map__fd(found) : -1;
+}
+
+int loader_sample_fd(const struct loader *loader)
+{
+	return bpf_program__fd(loader->skeleton->progs.sample);
+}
+
+int loader_account_tasks(struct loader *loader)
+{
+	char bytes[4096];
+	auto_fd int fd = -1;
+	ssize_t got;
+
+	if (!loader->account_link)
+		return -EOPNOTSUPP;
+	fd = bpf_iter_create(bpf_link__fd(loader->account_link));
+	if (fd < 0)
+		return -errno;
+	do {
+		got = read(fd, bytes, sizeof(bytes));
+	} while (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)));
+	return got < 0 ? -errno : 0;
+}
+
+size_t loader_programs(struct loader *loader, const struct view_program **ret_programs)
+{
+	struct bpf_program *program;
+
+	loader->program_count = 0;
+	bpf_object__for_each_program(program, loader->skeleton->obj) {
+		struct view_program *view = &loader->programs[loader->program_count];
+		struct bpf_prog_info info = { 0 };
+		uint32_t bytes = sizeof(info);
+
+		if (loader->program_count == MAX_OBJECTS || bpf_program__fd(program) < 0 ||
+		    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &bytes))
+			continue;
+		view->name = bpf_program__name(program);
+		view->run_ns = info.run_time_ns;
+		view->run_count = info.run_cnt;
+		loader->program_count++;
+	}
+	*ret_programs = loader->programs;
+	return loader->program_count;
+}
+
+size_t loader_maps(struct loader *loader, const struct view_map **ret_maps)
+{
+	struct bpf_map *map;
+
+	loader->map_count = 0;
+	bpf_object__for_each_map(map, loader->skeleton->obj) {
+		struct view_map *view = &loader->maps[loader->map_count];
+
+		if (loader->map_count == MAX_OBJECTS || bpf_map__fd(map) < 0)
+			continue;
+		view->name = bpf_map__name(map);
+		view->bytes = loader_map_bytes(bpf_map__fd(map));
+		loader->map_count++;
+	}
+	*ret_maps = loader->maps;
+	return loader->map_count;
+}
+
+int loader_stats_enable(void)
+{
+	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+	return fd < 0 ? -errno : fd;
+}

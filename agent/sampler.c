@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stage "sample", user side: takes a frequency and the program, gives ticks of every online CPU to it. Owns one
+ * perf event per CPU. A CPU that fails is tried again at the next tick and does not stop the others.
+ */
+#include "sampler.h"
+
+#include "base/buf.h"
+#include "base/clean.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "sampler_private.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct sampler {
+	int program_fd;
+	uint64_t period_ns;
+	uint64_t busy_from_ns;
+	int fds[SAMPLER_MAX_CPUS]; /* -1: no event on this CPU */
+};
+
+static int open_event(const struct sampler *sampler, int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_period = sampler->period_ns,
+		.exclude_idle = 1,
+		.disabled = 1,
+	};
+	auto_fd int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, sampler->program_fd) ||
+	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0))
+		return -errno;
+	return steal_fd(&fd);
+}
+
+static int read_online(bool online[SAMPLER_MAX_CPUS])
+{
+	auto_buf struct buf text = { 0 };
+	int error = file_read(-1, "/sys/devices/system/cpu/online", 65536, &text);
+
+	if (error)
+		return error;
+	return sampler_parse_cpus(text.length ? text.data : "", online);
+}
+
+/* The number of CPUs opened; *ret_error the last failure. */
+static int open_missing(struct sampler *sampler, const bool online[SAMPLER_MAX_CPUS], int *ret_error)
+{
+	int opened = 0;
+
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++) {
+		int fd;
+
+		if (!online[cpu] || sampler->fds[cpu] >= 0)
+			continue;
+		fd = open_event(sampler, cpu);
+		if (fd < 0) {
+			*ret_error = fd;
+			continue;
+		}
+		sampler->fds[cpu] = fd;
+		opened++;
+	}
+	return opened;
+}
+
+static int explain(int result, char *error, size_t error_size)
+{
+	switch (result) {
+	case -EPERM:
+	case -EACCES:
+		snprintf(error, error_size,
+			 "opening perf events was refused: wick needs root, or CAP_PERFMON and CAP_BPF");
+		break;
+	case -EMFILE:
+	case -ENFILE:
+		snprintf(error, error_size, "too few file descriptors for one perf event a CPU: raise the limit (ulimit -n)");
+		break;
+	default:
+		snprintf(error, error_size, "no CPU could be sampled: %s", strerror(-result));
+	}
+	return result;
+}
+
+int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, char *error, size_t error_size)
+{
+	bool online[SAMPLER_MAX_CPUS] = { false };
+	struct sampler *sampler;
+	int result;
+
+	if (opts->frequency < 1 || opts->frequency > 2000) {
+		snprintf(error, error_size, "the sampling frequency must lie between 1 and 2000");
+		return -EINVAL;
+	}
+	sampler = calloc(1, sizeof(*sampler));
+	if (!sampler)
+		return -ENOMEM;
+	sampler->program_fd = opts->program_fd;
+	sampler->period_ns = NS_PER_S / opts->frequency;
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+		sampler->fds[cpu] = -1;
+	result = read_online(online);
+	if (!result && !open_missing(sampler, online, &result) && !result)
+		result = -ENODEV;
+	if (!sampler_cpus(sampler)) {
+		sampler_close(sampler);
+		return explain(result, error, error_size);
+	}
+	sampler->busy_from_ns = sampler_read_busy_ns();
+	*ret_sampler = sampler;
+	return 0;
+}
+
+void sampler_close(struct sampler *sampler)
+{
+	if (!sampler)
+		return;
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+		if (sampler->fds[cpu] >= 0)
+			close(sampler->fds[cpu]);
+	free(sampler);
+}
+
+/* An event of a CPU that went offline never counts again, so it is closed and, once back, opened anew. */
+int sampler_tick(struct sampler *sampler)
+{
+	bool online[SAMPLER_MAX_CPUS] = { false };
+	int error = read_online(online), opened;
+
+	if (error)
+		return error;
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++) {
+		if (online[cpu] || sampler->fds[cpu] < 0)
+			continue;
+		close(sampler->fds[cpu]);
+		sampler->fds[cpu] = -1;
+	}
+	opened = open_missing(sampler, online, &error);
+	return opened ? opened : error;
+}
+
+unsigned sampler_cpus(const struct sampler *sampler)
+{
+	unsigned count = 0;
+
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+		count += sampler->fds[cpu] >= 0;
+	return count;
+}
+
+uint64_t sampler_period_ns(const struct sampler *sampler)
+{
+	return sampler->period_ns;
+}
+
+uint64_t sampler_busy_ns(const struct sampler *sampler)
+{
+	uint64_t now_ns = sampler_read_busy_ns();
+
+	return now_ns > sampler->busy_from_ns ? now_ns - sampler->busy_from_ns : 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The one definition of every map of maps.bpf.h, and of the settings. Linked first. */
+#include "maps.bpf.h"
+
+const volatile struct knobs knobs = {
+	.cgroup_source = CGROUP_SOURCE_V2,
+	.max_steps = KNOB_MAX_STEPS,
+	.max_sample_ns = KNOB_MAX_SAMPLE_NS,
+};
+
+struct map_control control SEC(".maps");
+struct map_grace grace SEC(".maps");
+struct map_counters counters SEC(".maps");
+struct map_scratch scratch SEC(".maps");
+struct map_counts counts_a SEC(".maps"), counts_b SEC(".maps");
+struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
+struct map_processes processes SEC(".maps");
+struct map_mappings mappings SEC(".maps");
+struct map_directory directory SEC(".maps");
+struct map_rows rows SEC(".maps");
+struct map_escapes escapes SEC(".maps");
+
+char maps_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Every map that sampling and unwinding use. Sizes of 1 are set by agent/loader before load. */
+#ifndef MAPS_BPF_H
+#define MAPS_BPF_H
+
+#include "abi/knobs.h"
+#include "abi/sample.h"
+#include "abi/unwind.h"
+#include "walk.h"
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+/* Settings, put in by agent/loader before load and constant from then on. */
+extern const volatile struct knobs knobs;
+
+/*
+ * key 0, value: the active set, 0 or 1. Written by agent/drain, read once a run by the sampler: everything a run
+ * counts goes to the set it read here.
+ */
+struct map_control {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+extern struct map_control control SEC(".maps");
+
+/*
+ * key 0, value: a map nobody reads. agent/drain replaces it: the kernel then waits until every program that was
+ * running has ended, after which no run writes to the set that was active before.
+ */
+struct map_grace_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+	__uint(max_entries, 1);
+};
+struct map_grace {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, 4);
+	__uint(max_entries, 1);
+	__array(values, struct map_grace_inner);
+};
+extern struct map_grace grace SEC(".maps");
+
+/*
+ * key: the set, value: struct sample_counters, one a CPU. Written by the sampler, read by agent/drain; never
+ * reset. The first store of a run is `taken` in here.
+ */
+struct map_counters {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SAMPLE_SETS);
+	__type(key, __u32);
+	__type(value, struct sample_counters);
+};
+extern struct map_counters counters SEC(".maps");
+
+/* key 0, value: what one run works on, one a CPU. Only the sampler uses it; runs on a CPU never nest. */
+struct map_scratch {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct walk);
+};
+extern struct map_scratch scratch SEC(".maps");
+
+/*
+ * sample_key -> sample_value, a map a set. Written by the sampler, emptied by agent/drain once a second.
+ * Preallocated: an interrupt cannot allocate. Full: the sample is lost under COUNTS_MAP_FULL.
+ */
+struct map_counts {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct sample_key);
+	__type(value, struct sample_value);
+};
+extern struct map_counts counts_a SEC(".maps"), counts_b SEC(".maps");
+
+/*
+ * stack_key -> stack_chunk, a map a set: the frames of distinct stacks. Written by the sampler (chunk 0 last),
+ * emptied by agent/drain. Preallocated. Full: the count is kept without this stack under STACK_MAP_FULL.
+ */
+struct map_stacks {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct stack_key);
+	__type(value, struct stack_chunk);
+};
+extern struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
+
+/*
+ * tgid -> unwind_process. Written by agent/publish, deleted by it and at exec, read by the unwinder. Not
+ * preallocated: most hosts have a few hundred. Full: agent/publish counts, samples carry PROCESS_UNKNOWN.
+ */
+struct map_processes {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, UNWIND_MAX_PROCESSES);
+	__type(key, __u32);
+	__type(value, struct unwind_process);
+};
+extern struct map_processes processes SEC(".maps");
+
+/*
+ * chunk -> an array of one value, UNWIND_MAPPING_CHUNK mappings. Slots are filled by agent/publish, which writes
+ * through its mapping of the memory; read by the unwinder. Full: as `processes`.
+ */
+struct map_mappings_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(key_size, 4);
+	__uint(value_size, UNWIND_MAPPING_CHUNK * sizeof(struct unwind_mapping));
+	__uint(max_entries, 1);
+};
+struct map_mappings {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, 4);
+	__uint(max_entries, UNWIND_MAPPINGS / UNWIND_MAPPING_CHUNK);
+	__array(values, struct map_mappings_inner);
+};
+extern struct map_mappings mappings SEC(".maps");
+
+/*
+ * page of text -> unwind_page: where its rows are. Written by agent/publish through its mapping of the memory,
+ * read by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
+ */
+struct map_directory {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, UNWIND_MAX_DIRECTORY);
+	__type(key, __u32);
+	__type(value, struct unwind_page);
+};
+extern struct map_directory directory SEC(".maps");
+
+/* chunk -> an array of one value, UNWIND_CHUNK_BYTES of row blocks; otherwise as `mappings`. Full: as above. */
+struct map_rows_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(key_size, 4);
+	__uint(value_size, UNWIND_CHUNK_BYTES);
+	__uint(max_entries, 1);
+};
+struct map_rows {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(key_size, 4);
+	__uint(max_entries, UNWIND_MAX_CHUNKS);
+	__array(values, struct map_rows_inner);
+};
+extern struct map_rows rows SEC(".maps");
+
+/* index -> unwind_escape: the rules that fit no row. Written by agent/publish, read by the unwinder. */
+struct map_escapes {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, UNWIND_MAX_ESCAPES);
+	__type(key, __u32);
+	__type(value, struct unwind_escape);
+};
+extern struct map_escapes escapes SEC(".maps");
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Kernel side of "sample" and "count": takes a tick of a CPU's clock, gives a count under who ran and what its
+ * stacks are (abi/sample.h) in the active set of maps. Counts each run first and every shortfall by its reason.
+ */
+#include "kernel.h"
+#include "maps.bpf.h"
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#define TIMED_RUNS 64 /* one run in so many is timed */
+#define ENOENT_ERROR (-2)
+#define EEXIST_ERROR (-17)
+
+/* Direct loads through BTF: a chain of probe reads costs twice as much and is refused under lockdown. The knobs
+ * are constant when the verifier looks, so it drops the branches this kernel may not have. */
+static __always_inline __u64 subsystem_cgroup(struct css_set *set, __u64 subsystem)
+{
+	return set->subsys[subsystem]->cgroup->kn->id;
+}
+#define SUBSYSTEM(name) bpf_core_enum_value(enum cgroup_subsys_id, name##_cgrp_id)
+
+static __always_inline __u64 cgroup_of(struct task_struct *task)
+{
+	struct css_set *set = task->cgroups;
+
+	switch (knobs.cgroup_source) {
+	case CGROUP_SOURCE_MEMORY:
+		return subsystem_cgroup(set, SUBSYSTEM(memory));
+	case CGROUP_SOURCE_CPU:
+		return subsystem_cgroup(set, SUBSYSTEM(cpu));
+	case CGROUP_SOURCE_PIDS:
+		return subsystem_cgroup(set, SUBSYSTEM(pids));
+	case CGROUP_SOURCE_IO:
+		return subsystem_cgroup(set, SUBSYSTEM(io));
+	default:
+		return set->dfl_cgrp->kn->id;
+	}
+}
+
+/* The look-ups stay apart so that each names one map: only then the kernel inlines them. */
+static __always_inline struct sample_value *find_count(__u32 set, const struct sample_key *key)
+{
+	struct sample_value *value;
+
+	if (set) {
+		value = bpf_map_lookup_elem(&counts_b, key);
+		asm volatile("" : "+r"(value));
+		return value;
+	}
+	return bpf_map_lookup_elem(&counts_a, key);
+}
+
+static __always_inline bool has_stack(__u32 set, const struct stack_key *key)
+{
+	if (set) {
+		void *chunk = bpf_map_lookup_elem(&stacks_b, key);
+
+		asm volatile("" : "+r"(chunk));
+		return chunk;
+	}
+	return bpf_map_lookup_elem(&stacks_a, key);
+}
+
+/* Puts the frames from `from` on into the set's map, the leaf's chunk last. 0, or 1 when there was no room. */
+__attribute__((noinline)) int sample_store_stack(struct walk *walk, __u32 set, __u32 from, __u32 depth)
+{
+	__u32 chunks = (depth + SAMPLE_CHUNK_FRAMES - 1) / SAMPLE_CHUNK_FRAMES;
+
+	if (!walk)
+		return 1;
+	walk->stack.chunk = 0;
+	if (has_stack(set, &walk->stack))
+		return 0;
+	for (__u32 i = 0; i < SAMPLE_CHUNK_FRAMES; i++) {
+		__u32 at = depth + i;
+
+		if (!(at % SAMPLE_CHUNK_FRAMES))
+			break;
+		at += from;
+		UNWIND_HIDE(at);
+		if (at < WALK_FRAMES)
+			walk->frames[at] = 0;
+	}
+	for (__u32 i = 0; i < SAMPLE_MAX_USER_FRAMES / SAMPLE_CHUNK_FRAMES; i++) {
+		__u32 at = from + (chunks - 1 - i) * SAMPLE_CHUNK_FRAMES;
+		long error;
+
+		if (i >= chunks)
+			break;
+		UNWIND_HIDE(at);
+		if (at > WALK_FRAMES - SAMPLE_CHUNK_FRAMES)
+			return 1;
+		walk->stack.chunk = chunks - 1 - i;
+		error = bpf_map_update_elem(set ? (void *)&stacks_b : (void *)&stacks_a, &walk->stack,
+					    &walk->frames[at], BPF_NOEXIST);
+		if (error && error != EEXIST_ERROR)
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline void count_again(struct sample_value *value, const struct sample_value *newest)
+{
+	__sync_fetch_and_add(&value->count, 1);
+	value->last_ns = newest->last_ns;
+	value->table_version = newest->table_version;
+	__builtin_memcpy(value->comm, newest->comm, sizeof(value->comm));
+}
+
+/* 0, or 1 when the map had no room. Another CPU may insert the same key between look-up and update. */
+static __always_inline int count(struct walk *walk, __u32 set)
+{
+	struct sample_value *value;
+
+	if (!bpf_map_update_elem(set ? (void *)&counts_b : (void *)&counts_a, &walk->key, &walk->value, BPF_NOEXIST))
+		return 0;
+	value = find_count(set, &walk->key);
+	if (!value)
+		return 1;
+	count_again(value, &walk->value);
+	return 0;
+}
+
+/* Everything a key met for the first time needs. The counters are told by return: 0 or 1. */
+__attribute__((noinline)) int sample_count_new(struct walk *walk, __u32 set)
+{
+	if (!walk)
+		return 1;
+	if (walk->key.user_stack) {
+		walk->stack.hash = walk->key.user_stack;
+		if (sample_store_stack(walk, set, 0, walk->value.user_depth)) {
+			walk->key.user_stack = 0;
+			walk->value.user_depth = 0;
+			walk->key.user_reason = REASON_STACK_MAP_FULL;
+		}
+	}
+	if (walk->key.kernel_stack) {
+		walk->stack.hash = walk->key.kernel_stack;
+		if (sample_store_stack(walk, set, WALK_KERNEL, walk->value.kernel_depth)) {
+			walk->key.kernel_stack = 0;
+			walk->value.kernel_depth = 0;
+			walk->key.kernel_reason = REASON_STACK_MAP_FULL;
+		}
+	}
+	return count(walk, set);
+}
+
+static __always_inline void read_kernel_stack(struct walk *walk, void *ctx)
+{
+	long bytes = bpf_get_stack(ctx, &walk->frames[WALK_KERNEL], SAMPLE_MAX_KERNEL_FRAMES * sizeof(__u64), 0);
+	__u64 hash = 0;
+	__u32 depth;
+
+	if (bytes <= 0) {
+		walk->key.kernel_reason = REASON_KERNEL_STACK;
+		return;
+	}
+	depth = (__u32)bytes / sizeof(__u64);
+	for (__u32 i = 0; i < SAMPLE_MAX_KERNEL_FRAMES && i < depth; i++)
+		hash = walk_hash(hash, walk->frames[WALK_KERNEL + i]);
+	walk->value.kernel_depth = depth;
+	walk->key.kernel_stack = hash ? hash : 1;
+}
+
+/* In DWARF's order of registers. A context is read in whole words, which `volatile` keeps clang to. */
+#define TAKE_REGISTERS(to, from)                                                                              \
+	do {                                                                                                  \
+		(to)->reg[0] = (from)->ax, (to)->reg[1] = (from)->dx, (to)->reg[2] = (from)->cx;              \
+		(to)->reg[3] = (from)->bx, (to)->reg[4] = (from)->si, (to)->reg[5] = (from)->di;              \
+		(to)->reg[6] = (from)->bp, (to)->reg[7] = (from)->sp, (to)->reg[8] = (from)->r8;              \
+		(to)->reg[9] = (from)->r9, (to)->reg[10] = (from)->r10, (to)->reg[11] = (from)->r11;          \
+		(to)->reg[12] = (from)->r12, (to)->reg[13] = (from)->r13, (to)->reg[14] = (from)->r14;        \
+		(to)->reg[15] = (from)->r15, (to)->pc = (from)->ip;                                           \
+	} while (0)
+
+/* The registers the task had in user mode; its code segment, 0 if there are none. */
+static __always_inline __u32 read_registers(struct walk *walk, volatile struct kernel_regs *ctx,
+					    struct task_struct *task, bool in_kernel)
+{
+	struct unwind_regs *regs = &walk->regs;
+	volatile struct kernel_regs *saved;
+
+	regs->exact = 1;
+	regs->rbp_lost = 0;
+	regs->linked = 0;
+	if (!in_kernel) {
+		TAKE_REGISTERS(regs, ctx);
+		return (__u32)ctx->cs;
+	}
+	saved = (volatile struct kernel_regs *)bpf_task_pt_regs((void *)task);
+	TAKE_REGISTERS(regs, saved);
+	return *(volatile __u16 *)&saved->cs;
+}
+
+/* The frame that was interrupted, alone. */
+static __always_inline void keep_leaf(struct walk *walk, enum reason reason)
+{
+	walk->frames[0] = walk->regs.pc | SAMPLE_FRAME_EXACT;
+	walk->hash = walk_hash(0, walk->frames[0]) | 1;
+	walk->depth = 1;
+	walk->reason = reason;
+}
+
+static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
+					    bool in_kernel)
+{
+	__u32 segment = read_registers(walk, ctx, task, in_kernel), tgid = walk->key.tgid;
+	struct unwind_process *process;
+
+	if (!segment) {
+		walk->key.user_reason = REASON_NO_REGISTERS;
+		return;
+	}
+	process = bpf_map_lookup_elem(&processes, &tgid);
+	if (segment != KERNEL_USER64_CS) {
+		keep_leaf(walk, REASON_COMPAT);
+	} else if (!process || walk->key.start_ns > process->known_ns) {
+		keep_leaf(walk, REASON_PROCESS_UNKNOWN);
+	} else {
+		walk->chunk = process->chunk;
+		walk->first = process->first;
+		walk->count = process->count;
+		walk->value.table_version = process->version;
+		unwind_native(walk);
+	}
+	walk->key.user_stack = walk->hash;
+	walk->key.user_reason = walk->reason;
+	walk->value.user_depth = walk->depth;
+}
+
+static __always_inline void name_sample(struct walk *walk, struct task_struct *task, __u64 now)
+{
+	__builtin_memset(&walk->key, 0, sizeof(walk->key));
+	walk->key.cgroup = cgroup_of(task);
+	walk->key.start_ns = task->group_leader->start_time;
+	walk->key.tgid = task->tgid;
+	walk->key.tid = task->pid;
+	walk->key.exec_id = task->self_exec_id;
+	walk->value.count = 1;
+	walk->value.last_ns = now;
+	walk->value.user_depth = walk->value.kernel_depth = 0;
+	walk->value.table_version = 0;
+	bpf_get_current_comm(walk->value.comm, sizeof(walk->value.comm));
+	walk->deadline_ns = now + knobs.max_sample_ns;
+	walk->depth = 0;
+}
+
+static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 set,
+				 volatile struct kernel_regs *ctx, __u64 now)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	bool in_kernel = !(ctx->cs & 3);
+	struct sample_value *value;
+	__u32 reason;
+
+	name_sample(walk, task, now);
+	if (in_kernel) {
+		walk->key.flags |= SAMPLE_IN_KERNEL;
+		read_kernel_stack(walk, (void *)ctx);
+	}
+	if (task->flags & (PF_KTHREAD | PF_IO_WORKER) || !task->mm || !walk->key.tgid)
+		walk->key.flags |= SAMPLE_KTHREAD;
+	else
+		read_user_stack(walk, (void *)ctx, task, in_kernel);
+	counted->frames += walk->depth;
+	value = find_count(set, &walk->key);
+	if (value)
+		count_again(value, &walk->value);
+	else if (sample_count_new(walk, set))
+		counted->lost[REASON_COUNTS_MAP_FULL]++;
+	reason = walk->key.user_reason;
+	if (!(walk->key.flags & SAMPLE_KTHREAD) && reason < REASON_COUNT)
+		counted->user[reason]++;
+	reason = walk->key.kernel_reason;
+	if (in_kernel && reason < REASON_COUNT)
+		counted->kernel[reason]++;
+}
+
+SEC("perf_event")
+int sample(struct kernel_regs *ctx)
+{
+	__u32 zero = 0, set = 0, *active = bpf_map_lookup_elem(&control, &zero);
+	struct sample_counters *counted;
+	struct walk *walk;
+	__u64 now;
+
+	if (active)
+		set = *(volatile __u32 *)active & (SAMPLE_SETS - 1);
+	counted = bpf_map_lookup_elem(&counters, &set);
+	if (!counted)
+		return 0;
+	counted->taken++;
+	walk = bpf_map_lookup_elem(&scratch, &zero);
+	if (!walk) {
+		counted->lost[REASON_NO_SCRATCH]++;
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	take(walk, counted, set, ctx, now);
+	if (!(counted->taken % TIMED_RUNS)) {
+		counted->run_ns += bpf_ktime_get_ns() - now;
+		counted->runs_timed++;
+	}
+	return 0;
+}
+
+/* A new program never runs under the old one's table. agent/publish hears of the exec a little later. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sample_exec, struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+
+	bpf_map_delete_elem(&processes, &tgid);
+	return 0;
+}
+
+char sample_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Kernel side of "unwind": takes user registers and a process's mapping table, gives the frames of the user
+ * stack. Looks rows up in the published chunks and steps with unwind_step.h. Owns nothing but the walk it is
+ * handed.
+ *
+ * All state lies in the per-CPU walk, not on the BPF stack: the verifier then sees every turn of the loop in
+ * the same state and checks the body once. Functions that are not static are verified once, by themselves.
+ */
+#include "maps.bpf.h"
+
+#define INDEX_BITS 12 /* halvings that find one of UNWIND_MAX_PROCESS_MAPPINGS */
+_Static_assert(1 << INDEX_BITS >= UNWIND_MAX_PROCESS_MAPPINGS, "the search for a mapping is too short");
+
+/*
+ * Reads the word at `address` into walk->word and refills the window with what lies around it: from 56 bytes
+ * below, where a saved rbp is, up to the end of the page at most. A read is all or nothing, so a window that
+ * crossed the end of the stack would fail on every outer frame.
+ */
+__attribute__((noinline)) int walk_fetch(struct walk *walk, __u64 address)
+{
+	__u64 from = address - 56;
+	__u64 bytes = (address | 4095) + 1 - from;
+
+	if (!walk)
+		return 1;
+	if (address - walk->window_at < walk->window_limit) {
+		address -= walk->window_at;
+		UNWIND_HIDE(address);
+		address &= WALK_WINDOW - 1;
+		walk->word = *(__u64 *)(walk->window + address);
+		return 0;
+	}
+	if (bytes > WALK_WINDOW)
+		bytes = WALK_WINDOW;
+	walk->window_limit = 0;
+	if (bytes >= 64 && !bpf_probe_read_user(walk->window, bytes, (const void *)from)) {
+		walk->window_at = from;
+		walk->window_limit = bytes - 7;
+		walk->word = *(__u64 *)(walk->window + 56);
+		return 0;
+	}
+	/* Below rsp the page may never have been touched, and a misaligned word may cross into the next. */
+	return bpf_probe_read_user(&walk->word, sizeof(walk->word), (const void *)address) != 0;
+}
+
+static __always_inline int walk_read(struct walk *walk, __u64 address, __u64 *to)
+{
+	__u64 offset = address - walk->window_at;
+
+	if (offset < walk->window_limit) {
+		UNWIND_HIDE(offset);
+		offset &= WALK_WINDOW - 1;
+		*to = *(__u64 *)(walk->window + offset);
+		return 0;
+	}
+	if (walk_fetch(walk, address))
+		return 1;
+	*to = walk->word;
+	return 0;
+}
+
+static __always_inline int walk_read_far(struct walk *walk, __u64 address, __u64 *to)
+{
+	if (walk_fetch(walk, address))
+		return 1;
+	*to = walk->word;
+	return 0;
+}
+
+#define UNWIND_READ walk_read
+#define UNWIND_READ_FAR walk_read_far
+#include "unwind_step.h"
+
+/* The last mapping of the process that starts at or below pc, kept in the walk if pc lies in it. */
+__attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
+{
+	const struct unwind_mapping *table, *found;
+	__u32 base, count, zero = 0;
+	void *inner;
+
+	if (!walk || !walk->count)
+		return 1;
+	inner = bpf_map_lookup_elem(&mappings, &walk->chunk);
+	if (!inner)
+		return 1;
+	table = bpf_map_lookup_elem(inner, &zero);
+	if (!table)
+		return 1;
+	base = walk->first;
+	count = walk->count;
+	for (int i = 0; i < INDEX_BITS && count > 1; i++) {
+		__u32 half = count / 2, at = base + half;
+
+		UNWIND_HIDE(at);
+		at &= UNWIND_MAPPING_CHUNK - 1;
+		if (table[at].start <= pc)
+			base += half;
+		UNWIND_HIDE(base);
+		count -= half;
+		UNWIND_HIDE(count);
+	}
+	UNWIND_HIDE(base);
+	base &= UNWIND_MAPPING_CHUNK - 1;
+	found = &table[base];
+	if (pc < found->start || pc >= found->end)
+		return 1;
+	walk->start = found->start;
+	walk->end = found->end;
+	walk->bias = found->bias;
+	walk->dir = found->dir;
+	walk->flags = found->flags;
+	return 0;
+}
+
+/* 0 and the rule, or the reason why there is none. */
+static __always_inline enum reason find_rule(const struct walk *walk, __u64 vaddr, __u16 *ret_rule)
+{
+	__u32 zero = 0, chunk, index = walk->dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
+	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	const void *block;
+	void *inner;
+
+	if (!page)
+		return REASON_NO_TABLE;
+	if (!page->chunk)
+		return REASON_NO_RULE;
+	chunk = page->chunk - 1;
+	inner = bpf_map_lookup_elem(&rows, &chunk);
+	if (!inner)
+		return REASON_NO_TABLE;
+	block = bpf_map_lookup_elem(inner, &zero);
+	if (!block)
+		return REASON_NO_TABLE;
+	*ret_rule = unwind_find_rule(block, page->offset, vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	return *ret_rule == UNWIND_RULE_NONE ? REASON_NO_RULE : REASON_NONE;
+}
+
+__attribute__((noinline)) int walk_linked(struct walk *walk)
+{
+	return walk ? unwind_step_linked(&walk->regs, walk) : REASON_NO_RULE;
+}
+
+__attribute__((noinline)) int walk_escape(struct walk *walk, __u32 index)
+{
+	const struct unwind_escape *escape = bpf_map_lookup_elem(&escapes, &index);
+
+	return walk && escape ? unwind_step_escape(&walk->regs, escape, walk) : REASON_UNSUPPORTED_RULE;
+}
+
+/* From one frame to its caller. 0 to go on, 1 when walk->reason says how the walk ended. */
+static __always_inline int advance(struct walk *walk, __u64 pc)
+{
+	__u16 rule = UNWIND_RULE_NONE;
+	enum reason reason = REASON_NO_TABLE;
+
+	if (!(walk->flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
+		reason = find_rule(walk, pc - walk->bias, &rule);
+	walk->doubt = reason;
+	if (reason) {
+		walk->reason = reason;
+		if (walk_linked(walk))
+			return 1;
+		walk->reason = REASON_NONE;
+		return !walk->regs.pc;
+	}
+	if (rule == UNWIND_RULE_OUTERMOST) {
+		walk->reason = REASON_NONE;
+		return 1;
+	}
+	if (rule >> 14 == UNWIND_KIND_ESCAPE)
+		reason = walk_escape(walk, rule & 0x3fff);
+	else
+		reason = unwind_step_rule(&walk->regs, rule, walk);
+	walk->reason = reason ? reason : REASON_NO_MAPPING; /* the latter only if the return address is 0 */
+	return reason || !walk->regs.pc;
+}
+
+struct walk_loop {
+	struct walk *walk;
+};
+
+static long walk_frame(__u32 index, struct walk_loop *loop)
+{
+	struct walk *walk = loop->walk;
+	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact;
+
+	if (pc < walk->start || pc >= walk->end) {
+		if (walk_find_mapping(walk, pc)) {
+			walk->reason = walk->doubt ? walk->doubt : REASON_NO_MAPPING;
+			if (walk->doubt || frame >> 63)
+				return 1; /* what a frame pointer led to is no frame */
+			walk->start = walk->end = 0;
+		}
+	}
+	if (walk->regs.exact)
+		frame |= SAMPLE_FRAME_EXACT;
+	walk->depth = index + 1;
+	walk->hash = walk_hash(walk->hash, frame);
+	UNWIND_HIDE(index);
+	index &= SAMPLE_MAX_USER_FRAMES - 1;
+	walk->frames[index] = frame;
+	if (!walk->end)
+		return 1;
+	if (advance(walk, pc))
+		return 1;
+	walk->reason = REASON_DEPTH; /* unless another turn says better */
+	if (index % 64 == 63 && bpf_ktime_get_ns() > walk->deadline_ns) {
+		walk->reason = REASON_TIME;
+		return 1;
+	}
+	return 0;
+}
+
+__attribute__((noinline)) int unwind_native(struct walk *walk)
+{
+	struct walk_loop loop = { .walk = walk };
+	__u32 limit = knobs.max_steps;
+
+	if (!walk)
+		return 1;
+	if (limit > SAMPLE_MAX_USER_FRAMES)
+		limit = SAMPLE_MAX_USER_FRAMES;
+	walk->depth = 0;
+	walk->hash = 0;
+	walk->window_limit = 0;
+	walk->start = walk->end = 0;
+	walk->doubt = REASON_NONE;
+	walk->reason = REASON_NONE;
+	bpf_loop(limit, walk_frame, &loop, 0);
+	if (walk->depth == limit && limit < SAMPLE_MAX_USER_FRAMES && walk->reason == REASON_DEPTH)
+		walk->reason = REASON_TIME;
+	if (walk->depth && !walk->hash)
+		walk->hash = 1;
+	return 0;
+}
+
+char unwind_native_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What one run of the sampler works on, and the border between sample.bpf.c and unwind_native.bpf.c. */
+#ifndef WALK_H
+#define WALK_H
+
+#include "abi/sample.h"
+#include "abi/unwind.h"
+
+#define WALK_WINDOW 1024 /* bytes of stack read at a time; more gains nothing */
+
+#define WALK_KERNEL SAMPLE_MAX_USER_FRAMES /* where the kernel's frames begin in walk.frames */
+#define WALK_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES)
+
+#define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
+#include "unwind_row.h"
+
+struct walk {
+	struct unwind_regs regs;
+	__u64 hash;
+	__u64 deadline_ns;
+	__u64 word;       /* what walk_fetch read */
+	__u64 window_at;  /* user address of window[0] */
+	__u32 window_limit; /* words may begin at offsets below it */
+	__u32 depth;      /* frames stored */
+	__u64 start, end, bias; /* the mapping found last */
+	__u32 dir, flags;
+	__u32 chunk, first, count; /* the process's mapping table */
+	__u32 reason;     /* why the walk ended */
+	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
+	__u32 pad;
+	struct sample_key key;
+	struct stack_key stack;
+	struct sample_value value;
+	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
+	__u64 frames[WALK_FRAMES];
+};
+
+/* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's
+ * table in chunk, first, count. */
+int unwind_native(struct walk *walk);
+
+/* 64 bits, order matters, never 0. */
+static inline __attribute__((always_inline)) __u64 walk_hash(__u64 hash, __u64 frame)
+{
+	hash = (hash ^ frame) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 29;
+}
+
+#endif

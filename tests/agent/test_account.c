@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CPU time per cgroup on this kernel, against the kernel's own accounts (cpuacct on v1, cpu.stat on v2): short
+ * processes, moved ones, moved threads, the sum over the machine; and a forged name. Needs root and BPF.
+ */
+#include "abi/account.h"
+#include "cgroup.h"
+#include "loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define C "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define SPAN 64 /* containers that may be born between two calls */
+
+/* At the root, a unit's name makes a container of a cgroup without any file. A container made again goes on from
+ * its old sum, so every test has its own. */
+#define SHORT "wick-test-short.service"
+#define FROM "wick-test-from.service"
+#define TO "wick-test-to.service"
+#define FROM2 "wick-test-from2.service"
+#define TO2 "wick-test-to2.service"
+#define GONE "wick-test-gone.service"
+#define REAL "docker/" C
+#define FORGED "wick-test-yard/docker-" C ".scope"
+
+static struct host {
+	enum cgroup_source source;
+	char mount[256], root[64];
+	struct loader *loader;
+	struct cgroup_table *table;
+	struct ring_buffer *events;
+	const char *reason; /* why nothing of this can run here */
+} host;
+
+/* ---- cgroups: in the hierarchy that names tasks, and in the one that accounts them ------------------------- */
+
+static const char *account_mount(void)
+{
+	return host.source == CGROUP_SOURCE_V2 ? host.mount : "/sys/fs/cgroup/cpuacct";
+}
+
+static void in_both(const char *group, void (*act)(const char *path))
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", host.mount, group);
+	act(path);
+	snprintf(path, sizeof(path), "%s/%s", account_mount(), group);
+	act(path);
+}
+
+static void make(const char *path)
+{
+	if (mkdir(path, 0755) && errno != EEXIST)
+		fail_msg("%s: %s", path, strerror(errno));
+}
+
+static void drop(const char *path)
+{
+	/* a task that was just waited for may still be leaving */
+	for (unsigned tries = 0; rmdir(path) && errno == EBUSY && tries < 100; tries++)
+		usleep(10000);
+}
+
+static void enter(const char *path)
+{
+	char file[600];
+	FILE *procs;
+
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	procs = fopen(file, "w");
+	if (!procs || fputs("0", procs) < 0 || fclose(procs))
+		_exit(9);
+}
+
+static double kernel_seconds(const char *group)
+{
+	char path[512], line[128];
+	unsigned long long value = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s/%s", account_mount(), group,
+		 host.source == CGROUP_SOURCE_V2 ? "cpu.stat" : "cpuacct.usage");
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_non_null(fgets(line, sizeof(line), file));
+	fclose(file);
+	if (host.source == CGROUP_SOURCE_V2)
+		return sscanf(line, "usage_usec %llu", &value) == 1 ? (double)value / 1e6 : -1;
+	return sscanf(line, "%llu", &value) == 1 ? (double)value / 1e9 : -1;
+}
+
+static uint64_t id_of(const char *group)
+{
+	char path[512];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s/%s", host.mount, group);
+	assert_int_equal(stat(path, &status), 0);
+	return status.st_ino;
+}
+
+/* ---- what the agent says ----------------------------------------------------------------------------------- */
+
+static struct view_container *read_views(size_t *ret_count)
+{
+	size_t count = cgroup_container_count(host.table) + SPAN;
+	struct view_container *views = calloc(count, sizeof(*views));
+
+	assert_non_null(views);
+	ring_buffer__consume(host.events);
+	assert_int_equal(loader_account_tasks(host.loader), 0);
+	assert_int_equal(cgroup_account(host.table, loader_map_fd(host.loader, LOADER_ACCOUNT_CPU), views, count), 0);
+	*ret_count = count;
+	return views;
+}
+
+static double seconds(const struct view_container *view)
+{
+	return (double)(view->user_ns + view->system_ns) / 1e9;
+}
+
+static double agent_seconds(const char *group)
+{
+	size_t count;
+	struct view_container *views = read_views(&count);
+	double value = seconds(&views[cgroup_container(host.table, id_of(group))]);
+
+	free(views);
+	return value;
+}
+
+/* A task's last piece is banked when the kernel frees it, some time after it was waited for. */
+static void assert_agrees(const char *group, double tolerance)
+{
+	double want = kernel_seconds(group), have = 0;
+
+	for (unsigned tries = 0; tries < 100; tries++) {
+		have = agent_seconds(group);
+		want = kernel_seconds(group);
+		if (have > want * (1 - tolerance) && have < want * (1 + tolerance))
+			return;
+		usleep(20000);
+	}
+	fail_msg("%s: agent %.6f s, kernel %.6f s", group, have, want);
+}
+
+static int take_event(void *context, void *data, size_t size)
+{
+	(void)context;
+	assert_true(size >= sizeof(struct event_cgroup));
+	cgroup_table_event(host.table, data);
+	return 0;
+}
+
+/* ---- work ------------------------------------------------------------------------------------------------- */
+
+static void burn(clockid_t clock, double how_long)
+{
+	struct timespec from, now;
+
+	clock_gettime(clock, &from);
+	do {
+		for (volatile unsigned i = 0; i < 2000; i++)
+			;
+		getppid();
+		clock_gettime(clock, &now);
+	} while ((double)(now.tv_sec - from.tv_sec) + (double)(now.tv_nsec - from.tv_nsec) / 1e9 < how_long);
+}
+
+static void run(void (*work)(void))
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		work();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void many_short(void)
+{
+	in_both(SHORT, enter);
+	for (unsigned i = 0; i < 400; i++) {
+		if (!fork()) {
+			burn(CLOCK_PROCESS_CPUTIME_ID, 0.002);
+			_exit(0);
+		}
+		if (i % 2)
+			wait(NULL);
+	}
+	while (wait(NULL) > 0)
+		;
+}
+
+static void moved(void)
+{
+	in_both(FROM, enter);
+	burn(CLOCK_PROCESS_CPUTIME_ID, 0.3);
+	in_both(TO, enter);
+	burn(CLOCK_PROCESS_CPUTIME_ID, 0.15);
+}
+
+static void *burn_thread(void *context)
+{
+	burn(CLOCK_THREAD_CPUTIME_ID, *(const double *)context);
+	return NULL;
+}
+
+static void moved_threads(void)
+{
+	static double how_long = 0.6;
+	pthread_t thread;
+
+	in_both(FROM2, enter);
+	pthread_create(&thread, NULL, burn_thread, &how_long);
+	burn(CLOCK_THREAD_CPUTIME_ID, 0.4);
+	in_both(TO2, enter);
+	burn(CLOCK_THREAD_CPUTIME_ID, 0.2);
+	pthread_join(thread, NULL);
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------------ */
+
+#define need_host()                                                                                           \
+	do {                                                                                                  \
+		if (host.reason) {                                                                            \
+			print_message("%s\n", host.reason);                                                   \
+			skip();                                                                               \
+		}                                                                                             \
+	} while (0)
+
+static void test_short_processes(void **state)
+{
+	(void)state;
+	need_host();
+	in_both(SHORT, make);
+	run(many_short);
+	assert_true(kernel_seconds(SHORT) > 0.75);
+	assert_agrees(SHORT, 0.01);
+	in_both(SHORT, drop);
+}
+
+static void test_moved(void **state)
+{
+	(void)state;
+	need_host();
+	in_both(FROM, make);
+	in_both(TO, make);
+	run(moved);
+	assert_true(kernel_seconds(FROM) > 0.29 && kernel_seconds(TO) > 0.14);
+	assert_agrees(FROM, 0.02); /* the two hierarchies are entered one after the other */
+	assert_agrees(TO, 0.02);
+	in_both(FROM, drop);
+	in_both(TO, drop);
+}
+
+/* The kernel tells a move for the leader alone; the other thread's time is parted, so the bound is wider. */
+static void test_moved_threads(void **state)
+{
+	(void)state;
+	need_host();
+	in_both(FROM2, make);
+	in_both(TO2, make);
+	run(moved_threads);
+	assert_true(kernel_seconds(FROM2) > 0.39);
+	assert_agrees(FROM2, 0.1);
+	assert_agrees(TO2, 0.2);
+	in_both(FROM2, drop);
+	in_both(TO2, drop);
+}
+
+static double all_seconds(void)
+{
+	size_t count;
+	struct view_container *views = read_views(&count);
+	double sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += seconds(&views[i]);
+	free(views);
+	return sum;
+}
+
+/* _host included, the containers add up to the machine. */
+static void test_machine(void **state)
+{
+	double agent, before, after;
+
+	(void)state;
+	need_host();
+	agent = all_seconds();
+	before = kernel_seconds("");
+	burn(CLOCK_MONOTONIC, 2);
+	agent = all_seconds() - agent;
+	after = kernel_seconds("") - before;
+	if (agent < after * 0.98 - 0.02 || agent > after * 1.02 + 0.02)
+		fail_msg("agent %.6f s, kernel %.6f s", agent, after);
+}
+
+static void only_burn(void)
+{
+	in_both(FORGED, enter);
+	burn(CLOCK_PROCESS_CPUTIME_ID, 0.2);
+}
+
+/* A neighbour's id in a place where Docker did not put it: no name, and none of the time. */
+static void test_forged(void **state)
+{
+	struct cgroup_name name;
+
+	(void)state;
+	need_host();
+	in_both("docker", make);
+	in_both(REAL, make);
+	in_both("wick-test-yard", make);
+	in_both(FORGED, make);
+	run(only_burn);
+	assert_agrees(FORGED, 0.02);
+	assert_true(agent_seconds(REAL) == 0);
+	cgroup_get_name(host.table, cgroup_container(host.table, id_of(REAL)), &name);
+	assert_string_equal(name.container, "neighbour");
+	cgroup_get_name(host.table, cgroup_container(host.table, id_of(FORGED)), &name);
+	assert_string_equal(name.container, "/" FORGED);
+	in_both(FORGED, drop);
+	in_both("wick-test-yard", drop);
+	in_both(REAL, drop);
+}
+
+static void burn_in_gone(void)
+{
+	in_both(GONE, enter);
+	burn(CLOCK_PROCESS_CPUTIME_ID, 0.1);
+}
+
+/* The time of a container that is gone stands still, and one made again at the same place goes on from it. */
+static void test_gone(void **state)
+{
+	uint32_t container;
+	struct cgroup_name name;
+	size_t count;
+	double frozen;
+
+	(void)state;
+	need_host();
+	in_both(GONE, make);
+	run(burn_in_gone);
+	assert_agrees(GONE, 0.02);
+	frozen = agent_seconds(GONE);
+	container = cgroup_container(host.table, id_of(GONE));
+	in_both(GONE, drop);
+	free(read_views(&count)); /* takes the event too */
+	cgroup_get_name(host.table, container, &name);
+	assert_true(name.gone);
+	assert_string_equal(name.container, GONE);
+	in_both(GONE, make);
+	assert_true(agent_seconds(GONE) >= frozen);
+	assert_int_equal(cgroup_container(host.table, id_of(GONE)), container);
+	in_both(GONE, drop);
+}
+
+/* ---- the host --------------------------------------------------------------------------------------------- */
+
+static void put_file(const char *folder, const char *name, const char *text)
+{
+	char path[512];
+	FILE *file;
+
+	for (size_t end = strlen(host.root) + 1; folder[end - 1]; end++)
+		if (!folder[end] || folder[end] == '/') {
+			snprintf(path, sizeof(path), "%.*s", (int)end, folder);
+			mkdir(path, 0755);
+		}
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void drop_if_empty(const char *path)
+{
+	(void)rmdir(path);
+}
+
+static void leave_nothing(void)
+{
+	static const char *const groups[] = { SHORT, FROM, TO, FROM2, TO2, GONE, FORGED, "wick-test-yard", REAL };
+
+	for (size_t i = 0; i < sizeof(groups) / sizeof(*groups); i++)
+		in_both(groups[i], drop);
+	in_both("docker", drop_if_empty); /* Docker's own, where it runs */
+}
+
+static int set_up(void **state)
+{
+	char error[256];
+	struct cgroup_opts opts = { .root = host.root };
+	struct loader_opts loader = { .frequency = 99, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) };
+	char folder[256];
+
+	(void)state;
+	if (getuid()) {
+		host.reason = "needs root";
+		return 0;
+	}
+	if (cgroup_choose(&host.source, host.mount, sizeof(host.mount))) {
+		host.reason = "no cgroup hierarchy is mounted";
+		return 0;
+	}
+	if (host.source != CGROUP_SOURCE_V2 && access("/sys/fs/cgroup/cpuacct/cpuacct.usage", R_OK)) {
+		host.reason = "no cpuacct hierarchy to compare with";
+		return 0;
+	}
+	loader.cgroup_source = host.source;
+	if (access("/sys/kernel/btf/vmlinux", R_OK)) {
+		host.reason = "the kernel has no BTF";
+		return 0;
+	}
+	if (loader_open(&loader, &host.loader, error, sizeof(error)))
+		fail_msg("%s", error);
+	leave_nothing();
+	strcpy(host.root, "/tmp/wick-account-XXXXXX");
+	assert_non_null(mkdtemp(host.root));
+	snprintf(folder, sizeof(folder), "%s/var/lib/docker/containers/" C, host.root);
+	put_file(folder, "hostconfig.json", "{\"CgroupParent\":\"\"}");
+	put_file(folder, "config.v2.json", "{\"ID\":\"" C "\",\"Name\":\"/neighbour\",\"Config\":{}}");
+	host.table = cgroup_table_new(host.source, host.mount, &opts);
+	assert_non_null(host.table);
+	assert_int_equal(cgroup_table_scan(host.table), 0);
+	host.events = ring_buffer__new(loader_map_fd(host.loader, LOADER_EVENTS), take_event, NULL, NULL);
+	assert_non_null(host.events);
+	assert_int_equal(loader_account_tasks(host.loader), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	char command[128];
+
+	(void)state;
+	if (host.reason)
+		return 0;
+	leave_nothing();
+	ring_buffer__free(host.events);
+	cgroup_table_free(host.table);
+	loader_close(host.loader);
+	snprintf(command, sizeof(command), "rm -rf %s", host.root);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_short_processes), cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_moved_threads),   cmocka_unit_test(test_machine),
+		cmocka_unit_test(test_forged),          cmocka_unit_test(test_gone),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
