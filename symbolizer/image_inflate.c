@@ -8,7 +8,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define XZ_MEMORY (64ULL << 20) /* for the dictionary; xz -9 needs 64 MiB, distributions use far less */
+#define XZ_MEMORY (72ULL << 20) /* xz -9 has a dictionary of 64 MiB; distributions use far less */
 #define XZ_FIRST 65536
 
 static int inflate_zlib(const uint8_t *bytes, size_t packed, size_t size, uint8_t *out)
