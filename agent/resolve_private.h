@@ -16,7 +16,7 @@
 #define RESOLVE_MAX_FDS 256      /* kept open for a later child */
 #define RESOLVE_MAX_IMAGES (1U << 18)
 #define RESOLVE_MAX_SUBJECTS (1U << 16)
-#define RESOLVE_REQUEST_S 40     /* a little more than a child's own limits: it ends itself first */
+#define RESOLVE_REQUEST_S 25     /* a little more than a child's own limits: it ends itself first */
 #define RESOLVE_KALLSYMS_S 10    /* read again at most so often */
 #define RESOLVE_MAX_DEATHS 2
 #define FRAME_ID 0x7fffffffU

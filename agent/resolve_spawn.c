@@ -16,6 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* the sanitizers' own shadow memory is data too */
+#else
+#define SANITIZED 0
+#endif
+
 /* The agent has one parent of symbolizers; when it has to be made again, these two say how and who was before. */
 static uint64_t spawn_limit_bytes;
 static pid_t spawn_pid;
@@ -34,7 +40,7 @@ static void become_parent(int socket)
 	char *arguments[] = { (char[]){ "wick-symbolizer" }, number, NULL };
 	char *environment[] = { NULL };
 
-	if (spawn_limit_bytes)
+	if (spawn_limit_bytes && !SANITIZED)
 		setrlimit(RLIMIT_DATA, &limit);
 	if (spawn_plain_fork)
 		_exit(symbolizer_main(socket) ? 1 : 0);

@@ -14,7 +14,7 @@
 
 #define SYMBOLIZER_PACKET 65536
 #define SYMBOLIZER_IDLE_S 4           /* another fork costs half a millisecond, an idle child 1.7 MiB */
-#define SYMBOLIZER_KALLSYMS_IDLE_S 20 /* reading kallsyms again costs more */
+#define SYMBOLIZER_KALLSYMS_IDLE_S 300 /* reading kallsyms again costs 50 ms, keeping it 2.7 MiB */
 #define SYMBOLIZER_MAX_SEGMENTS 16
 #define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request */
 #define SYMBOLIZER_MAX_LINES 4096    /* in one packet */

@@ -145,6 +145,8 @@ static size_t find_kernel(struct lookup *lookup, uint64_t address, struct lookup
 	if (!lookup->kallsyms_tried && kallsyms_new(lookup->main.fd, &lookup->kallsyms))
 		lookup->kallsyms = NULL;
 	lookup->kallsyms_tried = true;
+	if (!lookup->kallsyms)
+		*ret_source = SYMBOL_REFUSED; /* all addresses are hidden from the agent */
 	if (!lookup->kallsyms || !kallsyms_find(lookup->kallsyms, address, &symbol))
 		return 0;
 	lookup->module[0] = '\0';

@@ -176,14 +176,16 @@ static int limit(__rlimit_resource_t resource, uint64_t value)
 
 int sandbox_parent(int socket)
 {
-	static const int plain[] = { SIGTERM, SIGHUP, SIGPIPE, SIGALRM, SIGPROF, SIGSEGV, SIGBUS, SIGABRT, SIGUSR1 };
+	static const int plain[] = { SIGHUP, SIGPIPE, SIGALRM, SIGPROF, SIGSEGV, SIGBUS, SIGABRT, SIGUSR1 };
 	pid_t parent = getppid();
 	sigset_t none;
 	int error;
 
 	for (size_t at = 0; at < array_size(plain); at++)
 		signal(plain[at], SIG_DFL);
-	signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the agent still wants its last names */
+	/* Ctrl-C and a service manager's stop reach all processes at once; the agent still wants its last names. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* children are reaped by the kernel */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -208,12 +210,14 @@ int sandbox_child(void)
 {
 	struct sock_fprog program = { .len = filter_length, .filter = filter };
 	struct rlimit data;
-	int error;
 
 	if (!SANITIZED) {
 		/* Tables, symbols and inflated sections count as data; read-only file pages can be taken back. */
-		error = limit(RLIMIT_DATA, SANDBOX_MEMORY_BYTES);
-		if (error || getrlimit(RLIMIT_DATA, &data))
+		if (getrlimit(RLIMIT_DATA, &data))
+			return -errno;
+		if (data.rlim_max == RLIM_INFINITY) /* the agent handed none down */
+			data.rlim_max = SANDBOX_MEMORY_BYTES;
+		if (limit(RLIMIT_DATA, data.rlim_max))
 			return -EPERM;
 		if (limit(RLIMIT_AS, data.rlim_max + SANDBOX_MAPPED_BYTES))
 			return -EPERM;

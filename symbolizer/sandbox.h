@@ -9,10 +9,10 @@
 #include <stdint.h>
 
 #define SANDBOX_CPU_S 10        /* of CPU in one request, then the child dies */
-#define SANDBOX_WALL_S 30       /* of time in one request: a read that hangs */
+#define SANDBOX_WALL_S 20       /* of time in one request: a read that hangs */
 #define SANDBOX_CPU_LIFE_S 600  /* of CPU in a child's life */
 #define SANDBOX_FILE_BYTES (128ULL << 20) /* what a child may write to a table */
-#define SANDBOX_MEMORY_BYTES (256ULL << 20)
+#define SANDBOX_MEMORY_BYTES (256ULL << 20) /* where the agent said nothing */
 #define SANDBOX_MAPPED_BYTES (4ULL << 30) /* address space beyond that, for the files mapped read-only */
 
 /* Unused user, no privileges to regain, no core, dies with the agent; `socket` becomes descriptor 3, alone. */

@@ -14,7 +14,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/capability.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 static int setup(void **state)
 {
@@ -265,6 +267,35 @@ static void test_every_symbolizer_killed(void **state)
 	assert_true(wait_image(fixture, 3, 1) && fixture->done[3].has_table);
 }
 
+/* A child that ended of idleness is made again, from the descriptor that was kept: the file is gone by now. */
+static void test_asked_again_after_idleness(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t end = clock_monotonic_ns() + 2 * SYMBOLIZER_IDLE_S * NS_PER_S;
+	struct resolve_stats stats;
+	struct names_frame frame;
+	char path[64];
+	int pids[64];
+	uint32_t id;
+
+	snprintf(path, sizeof(path), "/tmp/wick-idle-%d", getpid());
+	copy_self(path);
+	ask_path(fixture, 2, path, 0);
+	assert_true(wait_names(fixture));
+	unlink(path);
+	while (find_tree(fixture->parent_pid, pids, 64) > 1 && clock_monotonic_ns() < end)
+		usleep(50000);
+	assert_int_equal(find_tree(fixture->parent_pid, pids, 64), 1);
+	id = ask(fixture, 3, (void *)wick_test_landmark); /* for its offset only */
+	names_get_frame(fixture->names, id, &frame);
+	id = names_frame(fixture->names, 2, frame.address, true, false);
+	assert_true(wait_names(fixture));
+	assert_string_equal(frame_name(fixture, id), "wick_test_landmark");
+	resolve_get_stats(fixture->resolve, &stats);
+	assert_int_equal(stats.children, 3);
+	assert_int_equal(stats.deaths, 0);
+}
+
 /* More files than children may live: the idle ones make room. */
 static void test_more_files_than_children(void **state)
 {
@@ -285,6 +316,39 @@ static void test_more_files_than_children(void **state)
 	}
 }
 
+/* With no right to become another user: the symbolizers keep the user and lose every capability. */
+static int name_without_capabilities(void)
+{
+	cap_t none = cap_init();
+	struct fixture *fixture;
+	uint32_t id;
+
+	if (!none || cap_set_proc(none))
+		return 1;
+	fixture = fixture_new(-1);
+	if (!fixture)
+		return 2;
+	id = ask(fixture, 2, (void *)wick_test_landmark);
+	if (!wait_names(fixture))
+		return 3;
+	if (strcmp(frame_name(fixture, id), "wick_test_landmark"))
+		return 4;
+	fixture_free(fixture);
+	return 0;
+}
+
+static void test_without_capabilities(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (!pid)
+		_exit(name_without_capabilities());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +360,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_is_no_elf_file_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_file_is_one_subject, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_symbolizer_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_asked_again_after_idleness, setup, teardown),
+		cmocka_unit_test(test_without_capabilities),
 		cmocka_unit_test_setup_teardown(test_more_files_than_children, setup, teardown),
 	};
 
