@@ -102,7 +102,8 @@ static void publish_entry(struct process_table *table, struct process_entry *ent
 	}
 	if (entry->died) {
 		entry->died = false;
-		table->callbacks.exited(table->callbacks.context, entry->process.pid);
+		if (table->callbacks.exited)
+			table->callbacks.exited(table->callbacks.context, entry->process.pid);
 	}
 }
 
@@ -359,6 +360,28 @@ void process_queue_pid(struct process_table *table, struct pid_queue *queue, uin
 		table->repair_wanted = true;
 }
 
+/*
+ * An image fails when the process that was to show it had ended already; whoever still maps it may show it. How
+ * often one is asked for again is process_image_tell's.
+ */
+static void retry_failed(struct process_table *table, uint64_t now_ns)
+{
+	struct pid_slot *slot;
+	bool found = false;
+
+	if (now_ns < table->retry_after_ns)
+		return;
+	table->retry_after_ns = now_ns + PROCESS_RETRY_NS;
+	for (size_t i = 0; i < table->image_count && !found; i++)
+		found = table->images[i]->image.users && process_image_asks_again(table, table->images[i], now_ns);
+	for (size_t at = 0; found && (slot = hmap_next(&table->pids, &at));) {
+		const struct process *process = &slot->newest->process;
+
+		for (size_t i = 0; process_entry_alive(slot->newest) && i < process->mapping_count; i++)
+			process_image_tell(table, process, &process->mappings[i], now_ns);
+	}
+}
+
 static void mark_users_of_ready(struct process_table *table)
 {
 	struct pid_slot *slot;
@@ -385,6 +408,7 @@ void process_table_tick(struct process_table *table, uint64_t now_ns)
 	struct process_entry *entry, *next;
 
 	process_scan_tick(table, now_ns);
+	retry_failed(table, now_ns);
 	if (table->images_ready)
 		mark_users_of_ready(table);
 	/* Once each: a callback that marks again is heard at the next tick. Ends were marked before beginnings. */

@@ -37,12 +37,13 @@ struct process_image { /* a file that is mapped executable somewhere; never free
 	uint32_t users;        /* living mappings */
 };
 
-/* A mapping whose file was not met before; `image->state` is NEW. Set it to ASKED when it was asked for. */
+/* A mapping whose file was not met before, or failed a while ago; `image->state` is NEW. Set it to ASKED when it
+ * was asked for. */
 struct process_callbacks {
 	void (*image_new)(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end);
 	/* The process's mapping table changed (or it is gone: table == NULL): publish it. */
 	void (*table_changed)(void *context, struct process *process);
-	void (*exited)(void *context, uint32_t pid);
+	void (*exited)(void *context, uint32_t pid); /* may be NULL */
 	void *context;
 };
 
@@ -76,7 +77,7 @@ struct process_table *process_table_new(const struct process_callbacks *callback
 void process_table_free(struct process_table *table); /* accepts NULL */
 void process_table_event(struct process_table *table, const struct sideband_event *event);
 /* Every process of /proc that is not known yet (start-up), or those alive on a CPU that lost records. */
-int process_table_scan(struct process_table *table);
+int process_table_scan(struct process_table *table); /* 0 or -errno */
 /* Calls table_changed for the dirty ones and frees those gone for PROCESS_GRACE_S. */
 void process_table_tick(struct process_table *table, uint64_t now_ns);
 /* The generation that was alive at that time; NULL: never met. */

@@ -3,6 +3,7 @@
  * Which files are mapped executable. An image is an inode (device, number, generation); /proc tells no
  * generation, so one that is 0 matches any. Memory without a file shares one image for each kind.
  */
+#include "base/clock.h"
 #include "names.h"
 #include "process_private.h"
 
@@ -159,12 +160,25 @@ struct process_image *process_image_for(struct process_table *table, const struc
 	return entry ? &entry->image : NULL;
 }
 
-void process_image_tell(struct process_table *table, struct process_image *image, uint32_t pid, uint64_t start,
-			uint64_t end)
+bool process_image_asks_again(const struct process_table *table, const struct image_entry *entry, uint64_t now_ns)
 {
+	return entry->image.state == PROCESS_IMAGE_FAILED && !entry->image.anonymous &&
+	       entry != table->image_overflow && now_ns >= entry->again_ns;
+}
+
+void process_image_tell(struct process_table *table, const struct process *process,
+			const struct process_mapping *mapping, uint64_t now_ns)
+{
+	struct process_image *image = mapping->image;
+	struct image_entry *entry = (struct image_entry *)image;
+
+	if (process_image_asks_again(table, entry, now_ns))
+		image->state = PROCESS_IMAGE_NEW;
 	if (image->state != PROCESS_IMAGE_NEW)
 		return;
-	table->callbacks.image_new(table->callbacks.context, image, pid, start, end);
+	entry->again_ns = now_ns + (NS_PER_S << (entry->asked < 6 ? entry->asked : 6)); /* 1 s to about a minute */
+	entry->asked++;
+	table->callbacks.image_new(table->callbacks.context, image, process->pid, mapping->start, mapping->end);
 	if (image->anonymous && image->state == PROCESS_IMAGE_NEW)
 		image->state = PROCESS_IMAGE_FAILED; /* nothing to ask for: told once, so that it gets its name */
 }

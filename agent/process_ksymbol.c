@@ -26,6 +26,8 @@ static size_t find_after(const struct process_table *table, uint64_t address)
 
 static void drop_range(struct process_table *table, size_t first, size_t last)
 {
+	if (first == last)
+		return;
 	memmove(&table->ksymbols[first], &table->ksymbols[last],
 		(table->ksymbol_count - last) * sizeof(*table->ksymbols));
 	table->ksymbol_count -= last - first;

@@ -78,8 +78,7 @@ void process_mapping_inherit(struct process_table *table, struct process_entry *
 	process->mapping_capacity = parent->process.mapping_capacity;
 	process_mapping_attach(child, true);
 	for (size_t i = 0; i < process->mapping_count; i++)
-		process_image_tell(table, process->mappings[i].image, process->pid, process->mappings[i].start,
-				   process->mappings[i].end);
+		process_image_tell(table, process, &process->mappings[i], process->from_ns);
 }
 
 /* The first mapping that ends after the address. */
@@ -183,7 +182,7 @@ bool process_mapping_insert(struct process_table *table, struct process_entry *e
 		(process->mapping_count - last) * sizeof(*process->mappings));
 	memcpy(&process->mappings[first], pieces, count * sizeof(*pieces));
 	process->mapping_count += count - (last - first);
-	process_image_tell(table, new.image, process->pid, new.start, new.end);
+	process_image_tell(table, process, &new, mapping->since_ns);
 	return true;
 }
 

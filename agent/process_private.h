@@ -17,6 +17,7 @@
 #define PROCESS_KSYMBOL_LIMIT 8192
 #define PROCESS_QUEUE 1024 /* pids waiting to be looked at in /proc; past it all of /proc is read */
 #define PROCESS_REPAIR_NS 1000000000ULL
+#define PROCESS_RETRY_NS 5000000000ULL
 #define PROCESS_USER_END (1ULL << 63) /* above: the kernel's half ([vsyscall]) */
 
 struct process_block { /* mappings, shared by a fork until one side changes */
@@ -37,6 +38,8 @@ struct image_entry {
 	struct process_image image; /* first */
 	struct image_entry *other;  /* same inode number, another generation */
 	bool ready;                 /* its users are published at the next tick */
+	uint32_t asked;             /* how often image_new told it */
+	uint64_t again_ns;          /* when it failed: not before */
 };
 
 struct ksymbol {
@@ -70,7 +73,7 @@ struct process_table {
 
 	struct pid_queue unread, leaderless; /* mappings unknown; leader gone with threads left */
 	bool repair_wanted;
-	uint64_t repair_after_ns, leaderless_after_ns;
+	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns;
 	char *scan_buffer;
 };
 
@@ -97,8 +100,10 @@ void process_mapping_drop(struct process_entry *entry); /* all of them */
 /* The image of a mapping, made if it is new. Never NULL but for memory. */
 struct process_image *process_image_for(struct process_table *table, const struct sideband_file *file,
 					const char *path);
-void process_image_tell(struct process_table *table, struct process_image *image, uint32_t pid, uint64_t start,
-			uint64_t end);
+/* Asks for the image by image_new if it is new, or failed a while ago. */
+void process_image_tell(struct process_table *table, const struct process *process,
+			const struct process_mapping *mapping, uint64_t now_ns);
+bool process_image_asks_again(const struct process_table *table, const struct image_entry *entry, uint64_t now_ns);
 void process_image_done(struct process_table *table);
 
 /* process_scan.c */

@@ -288,9 +288,9 @@ static bool same_program(const struct process_entry *entry, const struct found *
 
 /*
  * Makes the table agree with /proc. What differs becomes a new generation, since nobody knows what was missed:
- * mappings, or a whole exec. 1: added or changed, 0: as it was, negative: gone.
+ * mappings, or a whole exec.
  */
-static int refresh(struct process_table *table, uint32_t pid)
+static void refresh(struct process_table *table, uint32_t pid)
 {
 	struct process_entry *entry = process_entry_newest(table, pid);
 	struct found found;
@@ -301,13 +301,13 @@ static int refresh(struct process_table *table, uint32_t pid)
 	if (err == -ESRCH || err == -ENOENT) {
 		if (entry)
 			process_entry_end(table, entry, clock_monotonic_ns(), true);
-		return err;
+		return;
 	}
 	if (err)
-		return err;
+		return;
 	if (entry && same_program(entry, &found)) {
 		free(found.mappings);
-		return 0;
+		return;
 	}
 	if (entry && (entry->process.mapping_count || found.kernel_thread))
 		entry = process_entry_succeed(table, entry, found.known_ns);
@@ -316,14 +316,12 @@ static int refresh(struct process_table *table, uint32_t pid)
 	if (entry)
 		fill_entry(table, entry, &found);
 	free(found.mappings);
-	return entry ? 1 : -ENOSPC;
 }
 
 static int for_each_pid(struct process_table *table, bool known_too)
 {
 	auto_dir DIR *proc = opendir("/proc");
 	struct dirent *item;
-	int count = 0;
 
 	if (!proc)
 		return -errno;
@@ -337,9 +335,9 @@ static int for_each_pid(struct process_table *table, bool known_too)
 		entry = process_entry_newest(table, (uint32_t)pid);
 		if (!known_too && entry && process_entry_alive(entry))
 			continue;
-		count += refresh(table, (uint32_t)pid) > 0;
+		refresh(table, (uint32_t)pid);
 	}
-	return count;
+	return 0;
 }
 
 int process_table_scan(struct process_table *table)
@@ -381,8 +379,7 @@ static void look_at_leaderless(struct process_table *table)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%u", queue.pids[i]);
 		auto_fd int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (directory < 0 || read_stat(directory, &found) ||
-		    (found.state != 'R' && found.state != 'S' && found.threads <= 1))
+		if (directory < 0 || read_stat(directory, &found) || found.threads <= 1)
 			process_entry_end(table, entry, clock_monotonic_ns(), true);
 		else
 			process_queue_pid(table, &table->leaderless, queue.pids[i]);

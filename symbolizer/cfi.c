@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The entries of .eh_frame: CIEs, kept by offset with the rule their program leaves, and FDEs. Layout after the
- * Linux Standard Base, "Exception Frames": a CIE pointer counts back from itself, 0 marks a CIE.
+ * The entries of .eh_frame: CIEs, kept by offset with the rule their program leaves, and FDEs. Layout after
+ * the Linux Standard Base, "Exception Frames": a CIE pointer counts back from itself, 0 marks a CIE.
  */
 #include "symbolizer/cfi_private.h"
 
@@ -258,7 +258,8 @@ long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_
 	return (long)count;
 }
 
-void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row, void *context)
+void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t limit, cfi_row_fn *row,
+	     void *context)
 {
 	uint64_t bytes = (uint64_t)(fde->program_end - fde->program);
 	struct cfi_rule rule = fde->cie->initial;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The few DWARF expressions that stand in real .eh_frame sections, read into rules: the PLT's, the kernel's signal
- * frame, a CFA behind one pointer (hand-written assembly of OpenSSL and glibc), an rbp at an address made from a
- * register. All others are "unknown", which the unwinder reports instead of guessing.
+ * The few DWARF expressions that stand in real .eh_frame sections, read into rules: the PLT's, the kernel's
+ * signal frame, a CFA behind one pointer (hand-written assembly of OpenSSL and glibc), an rbp at an address
+ * made from a register. All others are "unknown", which the unwinder reports instead of guessing.
  */
 #include "symbolizer/cfi_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bounded reading of DWARF numbers. A cursor that would leave its range marks itself broken, gives zeros from then
- * on and stands at its end, so that loops stop and the caller checks once.
+ * Bounded reading of DWARF numbers. A cursor that would leave its range marks itself broken, gives zeros from
+ * then on and stands at its end, so that loops stop and the caller checks once.
  */
 #ifndef SYMBOLIZER_CFI_PRIVATE_H
 #define SYMBOLIZER_CFI_PRIVATE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter of call frame programs (DWARF 5, section 6.4.2). Of the registers only rbp and the return address
- * are kept; the others are read past, since the kernel side restores no more. Takes a rule, gives rows.
+ * The interpreter of call frame programs (DWARF 5, section 6.4.2). Of the registers only rbp and the return
+ * address are kept; the others are read past, since the kernel side restores no more. Takes a rule, gives
+ * rows.
  */
 #include "symbolizer/cfi_private.h"
 

@@ -7,6 +7,7 @@ enum {
 	TAG_COMPILE_UNIT = 0x11,
 	TAG_INLINED_SUBROUTINE = 0x1d,
 	TAG_SUBPROGRAM = 0x2e,
+	TAG_SKELETON_UNIT = 0x4a,
 };
 
 enum {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where an entry's code lies: low and high pc, .debug_ranges of DWARF 3 and 4, .debug_rnglists of DWARF 5. */
-#include "dwarf_unit.h"
+#include "dwarf_range.h"
 
 #include "dwarf_const.h"
 

@@ -32,15 +32,9 @@ static inline void cursor_fail(struct cursor *cursor)
 /* From `offset` to `end` of a section; failed at once if that is not inside it. */
 static inline struct cursor cursor_make(const uint8_t *bytes, size_t size, uint64_t offset, uint64_t end)
 {
-	struct cursor cursor = { 0 };
-
-	if (!bytes || end > size || offset > end) {
-		cursor.failed = true;
-		return cursor;
-	}
-	cursor.at = bytes + offset;
-	cursor.end = bytes + end;
-	return cursor;
+	if (!bytes || end > size || offset > end)
+		return (struct cursor){ .failed = true };
+	return (struct cursor){ bytes + offset, bytes + end, false };
 }
 
 static inline void cursor_skip(struct cursor *cursor, uint64_t bytes)
@@ -66,14 +60,11 @@ static inline uint64_t cursor_fixed(struct cursor *cursor, size_t bytes) /* 0 to
 
 static inline uint8_t cursor_u8(struct cursor *cursor)
 {
-	if (cursor->at == cursor->end) {
-		cursor_fail(cursor);
-		return 0;
-	}
-	return *cursor->at++;
+	return (uint8_t)cursor_fixed(cursor, 1);
 }
 
-static inline uint64_t cursor_uleb(struct cursor *cursor)
+/* A number in groups of 7 bits; *ret_bits: how many there were, *ret_sign: the highest of them. */
+static inline uint64_t cursor_leb(struct cursor *cursor, unsigned *ret_bits, bool *ret_sign)
 {
 	uint64_t value = 0;
 
@@ -82,31 +73,31 @@ static inline uint64_t cursor_uleb(struct cursor *cursor)
 
 		if (shift < 64)
 			value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return value;
+		if (byte & 0x80)
+			continue;
+		*ret_bits = shift + 7;
+		*ret_sign = byte & 0x40;
+		return value;
 	}
 	cursor_fail(cursor);
 	return 0;
 }
 
+static inline uint64_t cursor_uleb(struct cursor *cursor)
+{
+	unsigned bits;
+	bool sign;
+
+	return cursor_leb(cursor, &bits, &sign);
+}
+
 static inline int64_t cursor_sleb(struct cursor *cursor)
 {
-	uint64_t value = 0;
+	unsigned bits = 64;
+	bool sign = false;
+	uint64_t value = cursor_leb(cursor, &bits, &sign);
 
-	for (unsigned shift = 0; cursor->at < cursor->end;) {
-		uint8_t byte = *cursor->at++;
-
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-		shift += 7;
-		if (byte & 0x80)
-			continue;
-		if ((byte & 0x40) && shift < 64)
-			value |= ~0ULL << shift;
-		return (int64_t)value;
-	}
-	cursor_fail(cursor);
-	return 0;
+	return (int64_t)(sign && bits < 64 ? value | ~0ULL << bits : value);
 }
 
 /* The string at the cursor, which then stands behind its NUL; NULL and failed if it has none. */

@@ -3,6 +3,7 @@
 #include "dwarf_tree.h"
 
 #include "dwarf_const.h"
+#include "dwarf_range.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -170,9 +171,10 @@ static int compare_pieces(const void *left, const void *right)
 	return a->node < b->node ? -1 : a->node > b->node;
 }
 
-static void add_segment(struct dwarf_tree *tree, uint64_t start, uint32_t node)
+static void add_segment(struct dwarf_tree *tree, uint64_t vaddr, uint32_t node)
 {
 	struct dwarf_segment *last = tree->segment_count ? &tree->segments[tree->segment_count - 1] : NULL;
+	uint32_t start = (uint32_t)(vaddr - tree->base);
 
 	if (last && last->start == start)
 		last->node = node;
@@ -206,11 +208,17 @@ static int flatten(struct walk *walk)
 		free(open);
 		return -ENOMEM;
 	}
-	if (walk->piece_count)
+	if (walk->piece_count) {
 		qsort(walk->pieces, walk->piece_count, sizeof(*walk->pieces), compare_pieces);
+		tree->base = walk->pieces[0].low;
+	}
 	for (size_t at = 0; at < walk->piece_count; at++) {
 		struct piece *piece = &walk->pieces[at];
 
+		if (piece->high - tree->base > UINT32_MAX) { /* no unit's code is spread over 4 GiB */
+			tree->dropped++;
+			continue;
+		}
 		count = pop_pieces(tree, open, count, piece->low);
 		open[count++] = piece;
 		add_segment(tree, piece->low, piece->node);
@@ -254,10 +262,12 @@ uint32_t dwarf_tree_find(const struct dwarf_tree *tree, uint64_t vaddr)
 {
 	size_t low = 0, high = tree->segment_count;
 
+	if (vaddr < tree->base || vaddr - tree->base > UINT32_MAX)
+		return DWARF_NO_NODE;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (tree->segments[middle].start <= vaddr)
+		if (tree->segments[middle].start <= vaddr - tree->base)
 			low = middle + 1;
 		else
 			high = middle;

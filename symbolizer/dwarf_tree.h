@@ -23,13 +23,14 @@ struct dwarf_node {
 };
 
 struct dwarf_segment { /* holds until the next one begins */
-	uint64_t start;
+	uint32_t start; /* from the tree's base */
 	uint32_t node;
 };
 
 struct dwarf_tree {
 	struct dwarf_node *nodes;
 	struct dwarf_segment *segments;
+	uint64_t base;
 	size_t node_count, segment_count, dropped;
 };
 

@@ -166,18 +166,14 @@ struct cursor dwarf_cursor(struct dwarf *dwarf, const struct dwarf_unit *unit, u
 }
 
 
-struct root { /* values wait here: a string index may stand before the base it counts from */
-	struct dwarf_value name, directory, low;
-};
 
-static void take_root(struct dwarf_unit *unit, struct root *root, uint16_t name, const struct dwarf_value *value)
+/* The directory waits as a value: a string index may stand before the base it counts from. */
+static void take_root(struct dwarf_unit *unit, struct dwarf_value *directory, uint16_t name,
+		      const struct dwarf_value *value)
 {
 	switch (name) {
-	case AT_NAME:
-		root->name = *value;
-		break;
 	case AT_COMP_DIR:
-		root->directory = *value;
+		*directory = *value;
 		break;
 	case AT_STMT_LIST: /* data4 and data8 before DWARF 4 */
 		if (value->class == DWARF_OFFSET || value->class == DWARF_CONSTANT)
@@ -203,21 +199,21 @@ bool dwarf_unit_root(struct dwarf *dwarf, struct dwarf_unit *unit, struct dwarf_
 	struct cursor cursor = dwarf_cursor(dwarf, unit, unit->entries);
 	struct dwarf_extent extent = { 0 };
 	struct dwarf_abbrev abbrev;
-	struct root root = { 0 };
+	struct dwarf_value directory = { 0 };
 
 	if (unit->type == UNIT_TYPE || unit->type == UNIT_SPLIT_TYPE)
 		return false;
-	if (!dwarf_abbrev_scan(dwarf, unit, cursor_uleb(&cursor), &abbrev, attributes))
-		return false;
+	if (!dwarf_abbrev_scan(dwarf, unit, cursor_uleb(&cursor), &abbrev, attributes) ||
+	    (abbrev.tag != TAG_COMPILE_UNIT && abbrev.tag != TAG_SKELETON_UNIT))
+		return false; /* partial and type units are only referred to */
 	for (uint32_t at = 0; at < abbrev.count && !cursor.failed; at++) {
 		struct dwarf_value value;
 
 		dwarf_read_form(unit, &cursor, &attributes[at], &value);
 		if (!dwarf_extent_take(&extent, attributes[at].name, &value))
-			take_root(unit, &root, attributes[at].name, &value);
+			take_root(unit, &directory, attributes[at].name, &value);
 	}
-	unit->name = dwarf_string(dwarf, unit, &root.name);
-	unit->directory = dwarf_string(dwarf, unit, &root.directory);
+	unit->directory = dwarf_string(dwarf, unit, &directory);
 	if (!dwarf_address(dwarf, unit, &extent.low, &unit->low_pc))
 		unit->low_pc = 0;
 	*ret_extent = extent;

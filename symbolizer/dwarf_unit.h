@@ -55,7 +55,7 @@ struct dwarf_unit {
 	const struct dwarf_abbrevs *abbrevs; /* read when first needed, kept by the dwarf */
 	uint64_t str_offsets_base, addr_base, rnglists_base;
 	uint64_t low_pc, line_offset;  /* line_offset UINT64_MAX: no line program */
-	const char *name, *directory;  /* NULL: unknown */
+	const char *directory;         /* of the compiler; NULL: unknown */
 	uint8_t version, address_size, offset_size, type;
 };
 
@@ -85,10 +85,6 @@ struct dwarf_extent { /* where an entry's code lies, as attributes */
 	struct dwarf_value low, high, ranges;
 };
 
-struct dwarf_range {
-	uint64_t low, high;
-};
-
 int dwarf_open(struct dwarf *dwarf, struct image *image); /* reads the unit headers; -ENODATA: no .debug_info */
 void dwarf_close(struct dwarf *dwarf);                     /* zeroed is fine */
 const struct dwarf_section *dwarf_section(struct dwarf *dwarf, enum dwarf_section_id id); /* bytes NULL: none */
@@ -106,17 +102,5 @@ bool dwarf_address(struct dwarf *dwarf, const struct dwarf_unit *unit, const str
 bool dwarf_unit_root(struct dwarf *dwarf, struct dwarf_unit *unit, struct dwarf_extent *ret_extent);
 /* True if the attribute belongs to an extent and was stored there. */
 bool dwarf_extent_take(struct dwarf_extent *extent, uint16_t name, const struct dwarf_value *value);
-/*
- * The ranges of an extent, one after the other, without what a linker left for removed code. Every entry read
- * takes one from *budget; at 0 the rest is dropped. Call with a zeroed walk until false.
- */
-struct dwarf_range_walk {
-	bool started, done, list5;
-	bool removed; /* the base address is a linker's mark of removed code */
-	struct cursor cursor;
-	uint64_t base;
-};
-bool dwarf_range_next(struct dwarf *dwarf, const struct dwarf_unit *unit, const struct dwarf_extent *extent,
-		      struct dwarf_range_walk *walk, size_t *budget, struct dwarf_range *ret_range);
 
 #endif

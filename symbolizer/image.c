@@ -73,7 +73,8 @@ static void parse_program_headers(struct image *image, const Elf64_Ehdr *header)
 }
 
 /* The name table with a terminator of our own behind it; "" for all when it is missing. */
-static int copy_names(struct image *image, const uint8_t *headers, uint64_t count, uint64_t index, size_t *ret_size)
+static int copy_names(struct image *image, const uint8_t *headers, uint64_t count, uint64_t index,
+		      size_t *ret_size)
 {
 	const uint8_t *bytes = NULL;
 	Elf64_Shdr entry = { 0 };
@@ -111,9 +112,15 @@ static int read_sections(struct image *image, const uint8_t *headers, uint64_t c
 
 		memcpy(&entry, headers + i * sizeof(entry), sizeof(entry));
 		image->sections[i] = (struct image_section){
-			.name = image->section_names + (entry.sh_name < name_bytes ? entry.sh_name : name_bytes),
-			.type = entry.sh_type, .link = entry.sh_link, .info = entry.sh_info, .flags = entry.sh_flags,
-			.vaddr = entry.sh_addr, .offset = entry.sh_offset, .size = entry.sh_size,
+			.name = image->section_names +
+				(entry.sh_name < name_bytes ? entry.sh_name : name_bytes),
+			.type = entry.sh_type,
+			.link = entry.sh_link,
+			.info = entry.sh_info,
+			.flags = entry.sh_flags,
+			.vaddr = entry.sh_addr,
+			.offset = entry.sh_offset,
+			.size = entry.sh_size,
 			.entry_size = entry.sh_entsize,
 		};
 	}
@@ -326,7 +333,8 @@ static int inflate_section(struct image *image, const struct packed *packed, str
 	return 0;
 }
 
-int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes, size_t *ret_size)
+int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes,
+		size_t *ret_size)
 {
 	struct image_inflated *inflated = &image->inflated[section - image->sections];
 	const uint8_t *bytes;

@@ -31,8 +31,9 @@ void image_parse_notes(struct image *image, uint64_t offset, uint64_t size, uint
 		next = round_up(desc + header.n_descsz, align);
 		if (desc > size || header.n_descsz > size - desc)
 			return;
-		if (header.n_type == NT_GNU_BUILD_ID && header.n_namesz == 4 && !memcmp(bytes + name, "GNU", 4) &&
-		    header.n_descsz && header.n_descsz <= sizeof(description->build_id)) {
+		if (header.n_type == NT_GNU_BUILD_ID && header.n_namesz == 4 &&
+		    !memcmp(bytes + name, "GNU", 4) && header.n_descsz &&
+		    header.n_descsz <= sizeof(description->build_id)) {
 			memcpy(description->build_id, bytes + desc, header.n_descsz);
 			description->build_id_bytes = (uint8_t)header.n_descsz;
 			return;
@@ -57,7 +58,8 @@ void image_parse_debuglink(struct image *image)
 		return;
 	length = strnlen((const char *)bytes, section->size);
 	crc = (size_t)round_up(length + 1, 4);
-	if (!length || length >= sizeof(description->debuglink) || crc > section->size || section->size - crc < 4)
+	if (!length || length >= sizeof(description->debuglink) || crc > section->size ||
+	    section->size - crc < 4)
 		return;
 	/* One component, so that joining it to a folder cannot leave that folder. */
 	if (memchr(bytes, '/', length) || (length <= 2 && !memcmp(bytes, "..", length)))

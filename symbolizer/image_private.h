@@ -35,7 +35,8 @@ void image_parse_debuglink(struct image *image);
 
 enum image_codec { IMAGE_ZLIB, IMAGE_ZSTD };
 /* Inflates exactly `size` bytes into a new buffer. -EINVAL: another size or broken data. */
-int image_inflate(enum image_codec codec, const uint8_t *bytes, size_t packed, size_t size, uint8_t **ret_bytes);
+int image_inflate(enum image_codec codec, const uint8_t *bytes, size_t packed, size_t size,
+		  uint8_t **ret_bytes);
 /* Inflates an xz stream of at most `limit` bytes. */
 int image_inflate_xz(const uint8_t *bytes, size_t packed, size_t limit, uint8_t **ret_bytes, size_t *ret_size);
 

@@ -4,6 +4,7 @@
 
 #include "base/intern.h"
 #include "dwarf_line.h"
+#include "dwarf_range.h"
 #include "dwarf_tree.h"
 
 #include <errno.h>

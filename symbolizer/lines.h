@@ -10,7 +10,7 @@
 
 #include "image.h"
 
-#define LINES_MAX_BYTES (96U << 20)
+#define LINES_MAX_BYTES (64U << 20)
 #define LINES_MAX_RANGES (1U << 20)
 #define LINES_MAX_PATH_BYTES (8U << 20)
 

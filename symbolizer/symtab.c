@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MAX_NAME 65536
+#define MAX_COMPARED 256 /* of two names at one address: long ones must not make sorting slow */
 #define MAX_LOOK_BACK 16 /* symbols that nest: a few hops to the one around */
 #define TABLE_SHIFT 30
 #define INDEX_MASK ((1U << TABLE_SHIFT) - 1)
@@ -39,6 +40,7 @@ struct symtab {
 
 struct symbol { /* one decoded */
 	const char *name;
+	size_t name_room; /* bytes the table has from there; whether one is NUL is has_end's to say */
 	uint64_t start, size, limit; /* limit: end of its section */
 	unsigned binding;
 };
@@ -70,7 +72,7 @@ static int open_table(struct image *image, const char *name, enum symbol_source 
 static bool read_symbol(const struct table *table, size_t index, struct symbol *ret_symbol)
 {
 	const struct image_section *sections, *section;
-	size_t section_count = image_sections(table->image, &sections), left;
+	size_t section_count = image_sections(table->image, &sections);
 	struct symbol symbol;
 	Elf64_Sym raw;
 	unsigned type;
@@ -86,9 +88,8 @@ static bool read_symbol(const struct table *table, size_t index, struct symbol *
 	    raw.st_value - section->vaddr >= section->size)
 		return false;
 	symbol.name = table->strings + raw.st_name;
-	left = table->strings_size - raw.st_name;
-	if (!*symbol.name || !memchr(symbol.name, 0, left < MAX_NAME ? left : MAX_NAME) ||
-	    (type == STT_NOTYPE && !strncmp(symbol.name, ".L", 2)))
+	symbol.name_room = table->strings_size - raw.st_name;
+	if (!*symbol.name || (type == STT_NOTYPE && symbol.name_room > 2 && !memcmp(symbol.name, ".L", 2)))
 		return false;
 	symbol.start = raw.st_value;
 	symbol.limit = section->size > UINT64_MAX - section->vaddr ? UINT64_MAX : section->vaddr + section->size;
@@ -98,6 +99,11 @@ static bool read_symbol(const struct table *table, size_t index, struct symbol *
 	symbol.binding = ELF64_ST_BIND(raw.st_info);
 	*ret_symbol = symbol;
 	return true;
+}
+
+static bool has_end(const struct symbol *symbol)
+{
+	return memchr(symbol->name, 0, symbol->name_room < MAX_NAME ? symbol->name_room : MAX_NAME) != NULL;
 }
 
 static bool read_entry(const struct symtab *symtab, const struct entry *entry, struct symbol *ret_symbol)
@@ -149,7 +155,7 @@ static int fill(struct symtab *symtab)
 	find_base(symtab);
 	for (uint32_t table = 0; table < TABLES; table++)
 		for (uint32_t index = 0; index < symtab->tables[table].count && !error; index++)
-			if (read_symbol(&symtab->tables[table], index, &symbol))
+			if (read_symbol(&symtab->tables[table], index, &symbol) && has_end(&symbol))
 				error = add_entry(symtab, symbol.start, table << TABLE_SHIFT | index);
 	return error;
 }
@@ -159,10 +165,18 @@ static int rank(unsigned binding)
 	return binding == STB_GLOBAL || binding == STB_GNU_UNIQUE ? 0 : binding == STB_WEAK ? 1 : 2;
 }
 
+/* The shorter first, then byte order, both as far as MAX_COMPARED bytes tell. */
+static int compare_names(const struct symbol *left, const struct symbol *right)
+{
+	size_t a = strnlen(left->name, left->name_room < MAX_COMPARED ? left->name_room : MAX_COMPARED);
+	size_t b = strnlen(right->name, right->name_room < MAX_COMPARED ? right->name_room : MAX_COMPARED);
+
+	return a != b ? (a < b ? -1 : 1) : memcmp(left->name, right->name, a);
+}
+
 static int compare_entries(const void *left, const void *right, void *context)
 {
 	const struct entry *a = left, *b = right;
-	size_t a_length, b_length;
 	struct symbol x, y;
 	int order;
 
@@ -174,11 +188,7 @@ static int compare_entries(const void *left, const void *right, void *context)
 		return rank(x.binding) - rank(y.binding);
 	if (!x.size != !y.size)
 		return x.size ? -1 : 1;
-	a_length = strlen(x.name);
-	b_length = strlen(y.name);
-	if (a_length != b_length)
-		return a_length < b_length ? -1 : 1;
-	order = strcmp(x.name, y.name);
+	order = compare_names(&x, &y);
 	return order ? order : (a->symbol > b->symbol) - (a->symbol < b->symbol);
 }
 
@@ -270,8 +280,8 @@ bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symb
 		struct symbol symbol;
 		uint64_t reach;
 
-		if (!read_entry(symtab, &symtab->entries[--low], &symbol))
-			continue;
+		if (!read_entry(symtab, &symtab->entries[--low], &symbol) || !has_end(&symbol))
+			continue; /* the file may have changed under its mapping */
 		reach = symbol.size ? symbol.size : first - low == 1 ? SYMTAB_MAX_UNSIZED : 0;
 		if (vaddr - symbol.start >= reach || vaddr >= symbol.limit)
 			continue;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The back end of the table compiler: rows become page blocks, rules too rare for 16 bits become escapes. Small
- * files are written packed and at once; where the blocks outgrow the buffer, room for all the escapes and pages
- * there can be is left in front of them as a hole, which a memfd does not store.
+ * The back end of the table compiler: rows become page blocks, rules too rare for 16 bits become escapes.
+ * Small files are written packed and at once; where the blocks outgrow the buffer, room for all the escapes
+ * and pages there can be is left in front of them as a hole, which a memfd does not store.
  */
 #include "symbolizer/unwind_pages.h"
 
@@ -40,7 +40,8 @@ struct unwind_pages {
 
 int unwind_pages_new(int fd, struct unwind_pages **ret_pages)
 {
-	struct unwind_pages *pages = calloc(1, sizeof(*pages)); /* fresh from the kernel: unused parts cost nothing */
+	/* So big that it comes fresh from the kernel: the parts that stay unused cost nothing. */
+	struct unwind_pages *pages = calloc(1, sizeof(*pages));
 
 	if (!pages)
 		return -ENOMEM;
@@ -130,7 +131,8 @@ static void end_page(struct unwind_pages *pages)
 		return;
 	if (bytes > UNWIND_PAGES_BUFFER - pages->buffered)
 		spill(pages);
-	*page = (struct unwind_file_page){ pages->page, (uint32_t)(pages->spilled + pages->buffered), (uint32_t)bytes };
+	*page = (struct unwind_file_page){ pages->page, (uint32_t)(pages->spilled + pages->buffered),
+					   (uint32_t)bytes };
 	write_head(pages->buffer + pages->buffered, pages->rows, pages->row_count);
 	memcpy(pages->buffer + pages->buffered + UNWIND_HEAD_BYTES, pages->rows,
 	       pages->row_count * sizeof(struct unwind_row));
@@ -150,7 +152,8 @@ static void move_to_page(struct unwind_pages *pages, uint32_t page)
 	end_page(pages);
 	/* A function longer than a page: the pages inside it hold nothing but its rule. */
 	if (pages->rule != UNWIND_RULE_NONE) {
-		for (uint32_t between = pages->page + 1; between < page && !unwind_pages_full(pages); between++) {
+		for (uint32_t between = pages->page + 1; between < page && !unwind_pages_full(pages);
+		     between++) {
 			begin_page(pages, between);
 			end_page(pages);
 		}
@@ -207,7 +210,8 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 	memcpy(words, escape, sizeof(words));
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ULL;
-	for (slot = (uint32_t)(hash >> 40) % ESCAPE_SLOTS; pages->escape_slots[slot]; slot = (slot + 1) % ESCAPE_SLOTS) {
+	for (slot = (uint32_t)(hash >> 40) % ESCAPE_SLOTS; pages->escape_slots[slot];
+	     slot = (slot + 1) % ESCAPE_SLOTS) {
 		uint32_t index = pages->escape_slots[slot] - 1U;
 
 		if (!memcmp(&pages->escapes[index], escape, sizeof(*escape)))
@@ -243,7 +247,8 @@ static int write_front(struct unwind_pages *pages, uint64_t blocks)
 	return error;
 }
 
-int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost, struct symbolizer_table *ret_table)
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost,
+			struct symbolizer_table *ret_table)
 {
 	uint64_t blocks = RESERVED;
 	int error;

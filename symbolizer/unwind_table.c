@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The front end of the table compiler: finds .eh_frame, walks its FDEs in the order of their addresses and turns
- * each rule of the CFI interpreter into the 16 bits of abi/unwind.h. One broken FDE costs its own rows only.
+ * The front end of the table compiler: finds .eh_frame, walks its FDEs in the order of their addresses and
+ * turns each rule of the CFI interpreter into the 16 bits of abi/unwind.h. One broken FDE costs its own rows
+ * only.
  */
 #include "symbolizer/unwind_table.h"
 
@@ -82,8 +83,8 @@ static void settle_bp(struct cfi_rule *rule)
 		rule->bp_offset = rule->bp == CFI_BP_CFA ? (int32_t)offset : 0;
 	}
 	/*
-	 * A slot below rsp: the epilogue has popped rbp already (compilers do not say so), it still has the value,
-	 * and a copied stack does not reach there.
+	 * A slot below rsp: the epilogue has popped rbp already (compilers do not say so), it still has the
+	 * value, and a copied stack does not reach there.
 	 */
 	if (rule->bp == CFI_BP_CFA && from_rsp && (int64_t)rule->cfa_offset + rule->bp_offset < 0) {
 		rule->bp = CFI_BP_SAME;
@@ -96,8 +97,9 @@ static uint16_t short_rule(const struct cfi_rule *rule)
 {
 	unsigned int slot = 0, offset8 = (unsigned int)rule->cfa_offset / 8;
 
-	if (rule->cfa != UNWIND_CFA_REG || rule->ra_offset != -8 || rule->cfa_offset & 7 || rule->cfa_offset < 0 ||
-	    offset8 > 0x7ff || (rule->cfa_reg != DWARF_RSP && rule->cfa_reg != DWARF_RBP))
+	if (rule->cfa != UNWIND_CFA_REG || rule->ra_offset != -8 || rule->cfa_offset & 7 ||
+	    rule->cfa_offset < 0 || offset8 > 0x7ff ||
+	    (rule->cfa_reg != DWARF_RSP && rule->cfa_reg != DWARF_RBP))
 		return 0;
 	if (rule->bp == CFI_BP_CFA) {
 		if (rule->bp_offset & 7 || rule->bp_offset > -16 || rule->bp_offset < -64)
@@ -178,8 +180,8 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 {
 	struct cfi_fde fde;
 
-	if (cfi_fde(build->section, place->offset, &fde) < 0 || fde.start != place->start || fde.start < build->end ||
-	    !is_text(build->image, fde.start, fde.end)) {
+	if (cfi_fde(build->section, place->offset, &fde) < 0 || fde.start != place->start ||
+	    fde.start < build->end || !is_text(build->image, fde.start, fde.end)) {
 		build->bad++;
 		return;
 	}

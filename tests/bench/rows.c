@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bench: how fast .eh_frame becomes unwind rows and how small they are, over every ELF file below the folders given
- * (/usr/bin and /usr/lib). The peer is libdw's dwarf_cfi_addrframe, asked for the same rows of a sample of the files
- * right after each of them. Prints one `name value unit` a line.
+ * Bench: how fast .eh_frame becomes unwind rows and how small they are, over every ELF file below the folders
+ * given (/usr/bin and /usr/lib). The peer is libdw's dwarf_cfi_addrframe, asked for the same rows of a sample
+ * of the files right after each of them. Prints one `name value unit` a line.
  *
  * Links libsymbolizer, libbase, libdw and libelf.
  */
@@ -167,12 +167,14 @@ static void report(void)
 
 	qsort(totals.per_file_ns, totals.files, sizeof(totals.per_file_ns[0]), compare_ns);
 	getrusage(RUSAGE_SELF, &usage);
-	printf("rows.files %" PRIu64 " files\nrows.files_without_rows %" PRIu64 " files\nrows.failed %" PRIu64 " files\n",
-	       totals.files, totals.empty, totals.failed);
+	printf("rows.files %" PRIu64 " files\n", totals.files);
+	printf("rows.files_without_rows %" PRIu64 " files\n", totals.empty);
+	printf("rows.failed %" PRIu64 " files\n", totals.failed);
 	if (!totals.files || !totals.rows)
 		return;
-	printf("rows.rows %" PRIu64 " rows\nrows.unsupported %" PRIu64 " rows\nrows.escapes %" PRIu64 " escapes\n",
-	       totals.rows, totals.unsupported, totals.escapes);
+	printf("rows.rows %" PRIu64 " rows\n", totals.rows);
+	printf("rows.unsupported %" PRIu64 " rows\n", totals.unsupported);
+	printf("rows.escapes %" PRIu64 " escapes\n", totals.escapes);
 	printf("rows.per_second %.1f M/s\nrows.bytes_per_row %.3f bytes\n",
 	       (double)totals.rows * 1e3 / (double)totals.ns, (double)totals.bytes / (double)totals.rows);
 	printf("rows.file_p50 %.1f us\nrows.file_p99 %.1f us\nrows.file_max %.1f us\n",

@@ -56,12 +56,24 @@ static struct file make_file(const struct part *parts, size_t count)
 		if (parts[i].size)
 			memcpy(file.bytes + at, parts[i].bytes, parts[i].size);
 		if (i < 2)
-			file.segments[i] = (Elf64_Phdr){ .p_type = i ? PT_NOTE : PT_LOAD, .p_flags = PF_R | PF_X,
-							 .p_offset = at, .p_vaddr = parts[i].vaddr, .p_align = 4,
-							 .p_filesz = parts[i].size, .p_memsz = parts[i].size + 100 };
+			file.segments[i] = (Elf64_Phdr){ .p_type = i ? PT_NOTE : PT_LOAD,
+							 .p_flags = PF_R | PF_X,
+							 .p_offset = at,
+							 .p_vaddr = parts[i].vaddr,
+							 .p_align = 4,
+							 .p_filesz = parts[i].size,
+							 .p_memsz = parts[i].size + 100 };
 		at += (parts[i].size + 7) & ~7UL;
 	}
 	return file;
+}
+
+static struct image *open_file(const struct file *file)
+{
+	struct image *image = NULL;
+
+	assert_int_equal(image_open_memory(file->bytes, file->size, &image), 0);
+	return image;
 }
 
 #endif

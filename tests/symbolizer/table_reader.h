@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For tests: the file of unwind_table_write, checked for all that a reader in the kernel relies on, and its rules in
- * words. The look-up is the one of abi/unwind.h, written down a second time.
+ * For tests: the file of unwind_table_write, checked for all that a reader in the kernel relies on, and its
+ * rules in words. The look-up is the one of abi/unwind.h, written down a second time.
  */
 #ifndef TESTS_TABLE_READER_H
 #define TESTS_TABLE_READER_H

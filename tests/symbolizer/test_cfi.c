@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Call frame information written by hand: each rule class once, the layout of rows, and excess of every kind. */
+/* Call frame information written by hand: each rule class once, the layout of rows, excess of every kind. */
 #include "table_reader.h"
 
 #include <elf.h>
@@ -41,7 +41,8 @@ static void put_cie(struct bytes *frame, bool signal)
 	put(frame, signal ? signals : plain, sizeof(plain));
 }
 
-static void put_fde(struct bytes *frame, size_t cie, uint64_t start, uint32_t size, const void *code, size_t code_size)
+static void put_fde(struct bytes *frame, size_t cie, uint64_t start, uint32_t size, const void *code,
+		    size_t code_size)
 {
 	put_u32(frame, (uint32_t)(4 + 4 + 4 + 1 + code_size));
 	put_u32(frame, (uint32_t)(frame->size - cie));
@@ -51,8 +52,8 @@ static void put_fde(struct bytes *frame, size_t cie, uint64_t start, uint32_t si
 	put(frame, code, code_size);
 }
 
-/* An ELF whose one segment holds the frame section and the text; `table`: where .eh_frame_hdr begins in the frame
- * bytes, 0: there is none. The file is exactly as long as its allocation. */
+/* An ELF whose one segment holds the frame section and the text; `table`: where .eh_frame_hdr begins in the
+ * frame bytes, 0: there is none. The file is exactly as long as its allocation. */
 static struct image *open_frame(const struct bytes *frame, size_t table, uint8_t **ret_file)
 {
 	static const char names[] = "\0.eh_frame\0.shstrtab";
@@ -65,8 +66,16 @@ static struct image *open_frame(const struct bytes *frame, size_t table, uint8_t
 
 	assert_non_null(file);
 	assert_true(FRAME_OFFSET + frame->size <= text);
-	*header = (Elf64_Ehdr){ .e_type = ET_DYN, .e_machine = EM_X86_64, .e_version = 1, .e_phoff = 64, .e_shoff = 512,
-				.e_ehsize = 64, .e_phentsize = 56, .e_phnum = 1, .e_shentsize = 64, .e_shnum = 3,
+	*header = (Elf64_Ehdr){ .e_type = ET_DYN,
+				.e_machine = EM_X86_64,
+				.e_version = 1,
+				.e_phoff = 64,
+				.e_shoff = 512,
+				.e_ehsize = 64,
+				.e_phentsize = 56,
+				.e_phnum = 1,
+				.e_shentsize = 64,
+				.e_shnum = 3,
 				.e_shstrndx = 2 };
 	memcpy(header->e_ident, "\177ELF\2\1\1", 7);
 	*segment = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_filesz = size, .p_memsz = size };
@@ -77,7 +86,8 @@ static struct image *open_frame(const struct bytes *frame, size_t table, uint8_t
 	}
 	sections[1] = (Elf64_Shdr){ .sh_name = 1, .sh_type = SHT_PROGBITS, .sh_addr = FRAME_OFFSET,
 				    .sh_offset = FRAME_OFFSET, .sh_size = table ? table : frame->size };
-	sections[2] = (Elf64_Shdr){ .sh_name = 11, .sh_type = SHT_STRTAB, .sh_offset = 2048, .sh_size = sizeof(names) };
+	sections[2] = (Elf64_Shdr){ .sh_name = 11, .sh_type = SHT_STRTAB, .sh_offset = 2048 };
+	sections[2].sh_size = sizeof(names);
 	memcpy(file + 2048, names, sizeof(names));
 	memcpy(file + FRAME_OFFSET, frame->data, frame->size);
 	assert_int_equal(image_open_memory(file, size, &image), 0);
@@ -155,7 +165,8 @@ static void test_rules(void **state)
 	signals = frame.size;
 	put_cie(&frame, true);
 	for (size_t i = array_size(rules); i-- > 0;) /* not in the order of their addresses */
-		put_fde(&frame, rules[i].signal ? signals : 0, TEXT_VADDR + 64 * i, 64, rules[i].code, rules[i].size);
+		put_fde(&frame, rules[i].signal ? signals : 0, TEXT_VADDR + 64 * i, 64, rules[i].code,
+			rules[i].size);
 	image = open_frame(&frame, 0, &file);
 	table_open(image, &table);
 	expect(&table, TEXT_VADDR - 1, "none");
@@ -247,8 +258,8 @@ static void test_excess(void **state)
 }
 
 /*
- * FDEs whose augmentation data reach over all the others to one program that they share: what is read must grow with
- * the size of the section, not with its square.
+ * FDEs whose augmentation data reach over all the others to one program that they share: what is read must
+ * grow with the size of the section, not with its square.
  */
 static void test_overlap(void **state)
 {

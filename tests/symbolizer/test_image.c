@@ -22,14 +22,6 @@
 #define MAX_PARTS 15
 #define TEXT_VADDR 0x401000
 
-static struct image *open_file(const struct file *file)
-{
-	struct image *image = NULL;
-
-	assert_int_equal(image_open_memory(file->bytes, file->size, &image), 0);
-	return image;
-}
-
 static const uint8_t text[] = "the text";
 static const char note[] = "\4\0\0\0\5\0\0\0\1\0\0\0GNU\0abcde\0\0\0"
 			   "\4\0\0\0\6\0\0\0\3\0\0\0GNU\0\x11\x22\x33\x44\x55\x66\0";
@@ -39,9 +31,11 @@ static const char note[] = "\4\0\0\0\5\0\0\0\1\0\0\0GNU\0abcde\0\0\0"
 
 static void test_description(void **state)
 {
-	const struct part parts[] = { PLAIN, { ".symtab", SHT_SYMTAB, 0, 0, text, 8 },
+	const struct part parts[] = { PLAIN,
+				      { ".symtab", SHT_SYMTAB, 0, 0, text, 8 },
 				      { ".debug_info", SHT_PROGBITS, 0, 0, text, 8 },
-				      { ".gnu_debuglink", SHT_PROGBITS, 0, 0, "x.debug\0\x78\x56\x34\x12", 12 } };
+				      { ".gnu_debuglink", SHT_PROGBITS, 0, 0, "x.debug\0\x78\x56\x34\x12",
+					12 } };
 	struct file file = make_file(parts, array_size(parts));
 	struct image *image = open_file(&file);
 	const struct symbolizer_segment *segments;
@@ -113,7 +107,7 @@ static void test_debuglink(void **state)
 	expect_debuglink(longest, 264, "");
 }
 
-/* ---- compressed sections ------------------------------------------------------------------------------------- */
+/* ---- compressed sections ------------------------------------------------------------------------------- */
 
 #define PAYLOAD 100000
 
@@ -219,7 +213,9 @@ static void test_inflated_total(void **state)
 	*(Elf64_Chdr *)zstd = (Elf64_Chdr){ .ch_type = 2, .ch_size = each };
 	size = 24 + ZSTD_compress(zstd + 24, ZSTD_compressBound(each), zeros, each, 1);
 	for (size_t i = 2; i < MAX_PARTS; i++)
-		parts[i] = (struct part){ i == 2 ? ".debug_a" : ".debug_b", SHT_PROGBITS, SHF_COMPRESSED, 0, zstd, size };
+		parts[i] = (struct part){
+			i == 2 ? ".debug_a" : ".debug_b", SHT_PROGBITS, SHF_COMPRESSED, 0, zstd, size
+		};
 	file = make_file(parts, MAX_PARTS);
 	image = open_file(&file);
 	count = image_sections(image, &sections);
@@ -233,14 +229,16 @@ static void test_inflated_total(void **state)
 	free(zstd);
 }
 
-/* ---- .gnu_debugdata ------------------------------------------------------------------------------------------ */
+/* ---- .gnu_debugdata ------------------------------------------------------------------------------------ */
 
 static size_t pack_xz(const void *bytes, size_t size, uint8_t **ret_packed)
 {
 	size_t bound = lzma_stream_buffer_bound(size), at = 0;
 
 	*ret_packed = malloc(bound);
-	assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, bytes, size, *ret_packed, &at, bound), LZMA_OK);
+	assert_int_equal(
+		lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, bytes, size, *ret_packed, &at, bound),
+		LZMA_OK);
 	return at;
 }
 
@@ -271,7 +269,9 @@ static bool has_debugdata(const void *bytes, size_t size, int depth)
 
 static void test_debugdata(void **state)
 {
-	struct part parts[] = { PLAIN, { ".symtab", SHT_SYMTAB, 0, 0, text, 8 }, { ".gnu_debugdata", SHT_PROGBITS } };
+	struct part parts[] = { PLAIN,
+				{ ".symtab", SHT_SYMTAB, 0, 0, text, 8 },
+				{ ".gnu_debugdata", SHT_PROGBITS } };
 	struct file inner = make_file(parts, 3), nested;
 	size_t huge = (64 << 20) + 1, size, nested_size;
 	uint8_t *xz, *nested_xz, *zeros;
@@ -298,7 +298,7 @@ static void test_debugdata(void **state)
 	free(inner.bytes);
 }
 
-/* ---- what is no image, and what is half of one --------------------------------------------------------------- */
+/* ---- what is no image, and what is half of one --------------------------------------------------------- */
 
 static void test_refused(void **state)
 {
@@ -356,8 +356,11 @@ static void test_no_section_headers(void **state)
 
 static void test_wild_sections(void **state)
 {
-	const struct part parts[] = { PLAIN, { ".a", SHT_PROGBITS, 0, 0, text, 8 }, { ".b", SHT_NOBITS, 0, 0, text, 8 },
-				      { ".c", SHT_PROGBITS, 0, 0, text, 8 }, { ".d", SHT_PROGBITS, 0, 0, text, 8 } };
+	const struct part parts[] = { PLAIN,
+				      { ".a", SHT_PROGBITS, 0, 0, text, 8 },
+				      { ".b", SHT_NOBITS, 0, 0, text, 8 },
+				      { ".c", SHT_PROGBITS, 0, 0, text, 8 },
+				      { ".d", SHT_PROGBITS, 0, 0, text, 8 } };
 	struct file file = make_file(parts, array_size(parts));
 	struct image *image;
 	const uint8_t *bytes;

@@ -214,6 +214,38 @@ static void test_split(void **state)
 	}
 }
 
+/* dwz moves what two programs share to a third file: without it lines and places stay, with it all names. */
+static void test_dwz(void **state)
+{
+	struct image *image, *alt;
+	struct lines_call calls[MAX_CALLS];
+	struct lines *lines;
+	uint64_t probe;
+
+	(void)state;
+	need("dwz");
+	write_file("known.c", c_source);
+	assert_int_equal(run("gcc -gdwarf-4 -O2 $PWD/known.c -o one && cp one two && dwz -o single one 2>/dev/null || cp one single"), 0);
+	probe = symbol_address("one", "probe");
+	check_known("single", probe);
+	assert_int_equal(run("dwz -l none -m shared one two"), 0);
+	image = open_image("one");
+	alt = open_image("shared");
+	assert_int_equal(lines_new(image, alt, &lines), 0);
+	assert_int_equal(lines_find(lines, probe, calls, MAX_CALLS), 4);
+	check_call(&calls[0], "deep", 4, 2);
+	check_call(&calls[3], "outermost", 20, 17);
+	lines_free(lines);
+	assert_int_equal(lines_new(image, NULL, &lines), 0);
+	assert_int_equal(lines_find(lines, probe, calls, MAX_CALLS), 4);
+	assert_int_equal(calls[0].line, 4);
+	assert_int_equal(calls[3].line, 20);
+	assert_null(calls[0].name);
+	lines_free(lines);
+	image_close(alt);
+	image_close(image);
+}
+
 static void test_no_dwarf(void **state)
 {
 	struct lines *lines = NULL;
@@ -380,8 +412,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_inlines), cmocka_unit_test(test_strict_dwarf2),
-		cmocka_unit_test(test_separate_and_zstd), cmocka_unit_test(test_split), cmocka_unit_test(test_no_dwarf),
-		cmocka_unit_test(test_cxx_like_llvm), cmocka_unit_test(test_rust_like_llvm),
+		cmocka_unit_test(test_separate_and_zstd), cmocka_unit_test(test_split), cmocka_unit_test(test_dwz),
+		cmocka_unit_test(test_no_dwarf), cmocka_unit_test(test_cxx_like_llvm), cmocka_unit_test(test_rust_like_llvm),
 	};
 
 	return cmocka_run_group_tests(tests, toolchain_setup, toolchain_teardown);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this machine and
- * of its compilers; then thousands of broken copies of one.
+ * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this
+ * machine and of its compilers; then thousands of broken copies of one.
  */
 #include "table_reader.h"
 
@@ -13,7 +13,7 @@
 #include <gelf.h>
 #include <limits.h>
 
-/* ---- what libdw says ---------------------------------------------------------------------------------------- */
+/* ---- what libdw says ----------------------------------------------------------------------------------- */
 
 static bool same_ops(const Dwarf_Op *ops, size_t count, const uint8_t *codes, size_t wanted)
 {
@@ -25,8 +25,8 @@ static bool same_ops(const Dwarf_Op *ops, size_t count, const uint8_t *codes, si
 
 static bool oracle_cfa(Dwarf_Frame *frame, bool signal, char *text, int *ret_rsp_offset)
 {
-	static const uint8_t plt[] = { DW_OP_breg7, DW_OP_breg16, DW_OP_lit15, DW_OP_and, 0, DW_OP_ge, DW_OP_lit3,
-				       DW_OP_shl, DW_OP_plus };
+	static const uint8_t plt[] = { DW_OP_breg7, DW_OP_breg16, DW_OP_lit15, DW_OP_and, 0,
+				       DW_OP_ge,    DW_OP_lit3,   DW_OP_shl,   DW_OP_plus };
 	Dwarf_Op *ops;
 	size_t count;
 
@@ -53,7 +53,8 @@ static bool oracle_cfa(Dwarf_Frame *frame, bool signal, char *text, int *ret_rsp
 	}
 	if (ops[1].atom != DW_OP_deref || count > 3 || (count == 3 && ops[2].atom != DW_OP_plus_uconst))
 		return false;
-	sprintf(text, "*(r%d%+d)%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number, count == 3 ? (int)ops[2].number : 0);
+	sprintf(text, "*(r%d%+d)%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number,
+		count == 3 ? (int)ops[2].number : 0);
 	if (signal && !strcmp(text, "*(r7+160)+0"))
 		strcpy(text, "signal");
 	return true;
@@ -70,7 +71,8 @@ static bool oracle_register(Dwarf_Frame *frame, int number, int rsp_offset, char
 		strcpy(text, ops ? "unknown" : "same");
 		return !ops;
 	}
-	if (ops[0].atom == DW_OP_call_frame_cfa && count <= 2 && (count == 1 || ops[1].atom == DW_OP_plus_uconst)) {
+	if (ops[0].atom == DW_OP_call_frame_cfa && count <= 2 &&
+	    (count == 1 || ops[1].atom == DW_OP_plus_uconst)) {
 		int offset = count == 2 ? (int)ops[1].number : 0;
 
 		/* Below rsp: popped, so the register has it. */
@@ -112,7 +114,7 @@ static void oracle_describe(Dwarf_CFI *cfi, uint64_t vaddr, char *text)
 	free(frame);
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------------------- */
 
 struct comparison {
 	const char *path;
@@ -190,8 +192,9 @@ static void compare_random(struct comparison *comparison, const struct image *im
 		if (!(segments[i].flags & PF_X) || !segments[i].filesz)
 			continue;
 		for (uint64_t sample = 0; sample < samples; sample++)
-			compare(comparison, segments[i].vaddr + ((uint64_t)random() << 20 ^ (uint64_t)random()) %
-								       segments[i].filesz);
+			compare(comparison,
+				segments[i].vaddr +
+					((uint64_t)random() << 20 ^ (uint64_t)random()) % segments[i].filesz);
 	}
 }
 
@@ -212,10 +215,11 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 	assert_non_null(comparison.cfi);
 	compare_rows(&comparison, samples);
 	compare_random(&comparison, image, samples);
-	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n", path,
-		      comparison.table.report.rows,
+	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n",
+		      path, comparison.table.report.rows,
 		      (double)comparison.table.report.bytes / comparison.table.report.rows,
-		      comparison.table.report.escapes, comparison.table.report.unsupported, comparison.compared);
+		      comparison.table.report.escapes, comparison.table.report.unsupported,
+		      comparison.compared);
 	assert_true(comparison.table.report.rows > 0);
 	if (ret_kinds)
 		strcpy(ret_kinds, comparison.kinds);
@@ -228,7 +232,8 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 
 static const char *find_library(const char *name, char *path)
 {
-	static const char *const folders[] = { "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64" };
+	static const char *const folders[] = { "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64",
+					       "/usr/lib64" };
 
 	for (size_t i = 0; i < array_size(folders); i++) {
 		sprintf(path, "%s/%s", folders[i], name);
@@ -240,8 +245,9 @@ static const char *find_library(const char *name, char *path)
 
 static void test_system_files(void **state)
 {
-	static const char *const libraries[] = { "libc.so.6", "ld-linux-x86-64.so.2", "libcrypto.so.3", "libstdc++.so.6",
-						 "libm.so.6", "libgcc_s.so.1" };
+	static const char *const libraries[] = { "libc.so.6",      "ld-linux-x86-64.so.2",
+						 "libcrypto.so.3", "libstdc++.so.6",
+						 "libm.so.6",      "libgcc_s.so.1" };
 	char path[256], kinds[4096];
 
 	(void)state;
@@ -256,7 +262,7 @@ static void test_system_files(void **state)
 	}
 }
 
-/* ---- files that compilers make here ------------------------------------------------------------------------- */
+/* ---- files that compilers make here -------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/test-unwind-table-XXXXXX";
 
@@ -371,7 +377,7 @@ static void test_compiled_files(void **state)
 	}
 }
 
-/* ---- broken copies of a real file --------------------------------------------------------------------------- */
+/* ---- broken copies of a real file ---------------------------------------------------------------------- */
 
 static uint8_t *read_whole(const char *path, size_t *ret_size)
 {
@@ -432,7 +438,8 @@ static void test_broken_files(void **state)
 		memcpy(copy, bytes, size);
 		for (long edits = 1 + random() % 8; edits > 0; edits--) {
 			uint64_t area = random() % 8;
-			uint64_t at = area ? low + (uint64_t)random() % (high - low) : (uint64_t)random() % 1024;
+			uint64_t at = area ? low + (uint64_t)random() % (high - low)
+					   : (uint64_t)random() % 1024;
 
 			copy[at] = random() % 3 ? (uint8_t)random() : (uint8_t)(0xff * (random() & 1));
 		}
