@@ -94,7 +94,7 @@ static bool wanted(const struct query_build *build, uint32_t stack_index)
 {
 	const struct query_stack *stack = (const struct query_stack *)(const void *)build->stacks.items + stack_index;
 
-	if (build->filter.has_focus && !(stack->marks & QUERY_FOCUS))
+	if (build->filter.focus.text && !(stack->marks & QUERY_FOCUS))
 		return false;
 	return !(stack->marks & QUERY_IGNORE) && (stack->depth || !(stack->marks & QUERY_HIDE));
 }
@@ -258,6 +258,10 @@ int query_profile(struct window *const *slices, size_t count, const struct query
 
 	if (!status)
 		status = add_slices(&build, slices, count);
+	if (!status && build.filter.exhausted) {
+		snprintf(error, error_size, "focus, ignore and hide: matching takes too long, simplify them");
+		status = -EINVAL;
+	}
 	if (!status)
 		status = finish(&build, slices, count, ret_profile);
 	build_done(&build);

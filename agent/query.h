@@ -21,7 +21,7 @@ struct query_selector { /* shell globs, NULL: any. pid: decimal. Regexes (POSIX 
 	const char *asked; /* one line for profile.comment, NULL: none */
 };
 
-#define QUERY_MAX_BYTES (96U << 20) /* of one profile and of what making it takes; past it -ENOMEM */
+#define QUERY_MAX_BYTES (64U << 20) /* of one profile and of what making it takes; past it -ENOMEM */
 
 /* `error` gets a sentence for -EINVAL. duration_ns: what the range really covered. The leaf truncation frames,
  * notes and fallback names are made here. */

@@ -20,10 +20,17 @@ struct query_list { /* items by value */
 
 enum query_mark { QUERY_FOCUS = 1, QUERY_IGNORE = 2, QUERY_HIDE = 4 };
 
+struct query_regex {
+	regex_t compiled;
+	const char *text; /* NULL: none was given */
+	size_t matched_bytes; /* since it was compiled */
+};
+
 struct query_filter {
 	const struct query_selector *selector;
-	regex_t focus, ignore, hide;
-	bool has_focus, has_ignore, has_hide;
+	struct query_regex focus, ignore, hide;
+	uint64_t spent_ns;
+	bool exhausted; /* the expressions took too long: the marks are not to be trusted */
 };
 
 struct query_stack { /* an item of `stacks` */
@@ -51,7 +58,7 @@ void *query_push(struct query_build *build, struct query_list *list, const void 
 int query_filter_init(struct query_filter *filter, const struct query_selector *selector, char *error,
 		      size_t error_size);
 void query_filter_done(struct query_filter *filter);
-uint32_t query_filter_marks(const struct query_filter *filter, const char *name);
+uint32_t query_filter_marks(struct query_filter *filter, const char *name);
 bool query_filter_labels(const struct query_filter *filter, const struct profile_labels *labels);
 
 /* query_text.c */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Part of agent/serve: from an answer to libmicrohttpd's response, with the headers that every answer has. */
-#include "serve_private.h"
+#include "serve_request.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -5,40 +5,40 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 #define NAMES_WAIT_MS 2000
 #define NAMES_STEP_MS 250 /* how long a hung-up client or the agent's end may go unseen */
 
-static bool hurry(struct serve *serve, struct serve_job *job)
+/* false: nobody is there any more who wants the answer. */
+static bool wait_for_names(struct serve *serve, struct serve_job *job)
 {
-	bool hurried;
+	bool named = false, stopping, cancelled;
 
-	pthread_mutex_lock(&serve->lock);
-	hurried = serve->stopping || job->cancelled;
-	pthread_mutex_unlock(&serve->lock);
-	return hurried;
-}
-
-static void wait_for_names(struct serve *serve, struct serve_job *job)
-{
-	for (unsigned waited = 0; waited < NAMES_WAIT_MS && !hurry(serve, job); waited += NAMES_STEP_MS)
-		if (names_wait(serve->sources.names, NAMES_STEP_MS))
-			return;
+	for (unsigned waited = 0;; waited += NAMES_STEP_MS) {
+		pthread_mutex_lock(&serve->lock);
+		stopping = serve->stopping;
+		cancelled = job->cancelled;
+		pthread_mutex_unlock(&serve->lock);
+		if (cancelled || named || stopping || waited >= NAMES_WAIT_MS)
+			return !cancelled;
+		named = names_wait(serve->sources.names, NAMES_STEP_MS);
+	}
 }
 
 /*
  * A slice belongs to the range its start lies in, so that ranges that follow each other share none and miss none.
- * A range too short to hold a start gets the slice it lies in.
+ * A range that lies inside one slice gets that slice.
  */
-static size_t own_first(struct window *const *slices, size_t count, uint64_t from_ns)
+static size_t own_first(struct window *const *slices, size_t count, const struct serve_query *query)
 {
 	size_t first = 0;
 
-	while (first < count && slices[first]->from_ns < from_ns)
+	while (first < count && slices[first]->from_ns < query->from_ns && slices[first]->to_ns < query->to_ns)
 		first++;
-	return first < count ? first : count ? count - 1 : 0;
+	return first;
 }
 
 static void show_range(struct serve *serve, const struct serve_query *query, struct window *const *slices,
@@ -112,13 +112,15 @@ void serve_query_run(struct serve *serve, struct serve_job *job)
 		serve_error(&job->answer, 410, "This range is no longer kept.");
 		return;
 	}
-	wait_for_names(serve, job);
+	if (!wait_for_names(serve, job))
+		return;
 	count = store_range(serve->sources.store, query->from_ns, query->to_ns, &slices);
 	if (count < 0) {
 		serve_error(&job->answer, 503, "There is not enough memory for this query; ask for less time.");
 		return;
 	}
-	first = own_first(slices, (size_t)count, query->from_ns);
+	first = own_first(slices, (size_t)count, query);
 	answer_slices(serve, job, slices + first, (size_t)count - first);
 	store_release(slices, (size_t)count);
+	malloc_trim(0); /* a big answer must not stay in the agent's resident size */
 }

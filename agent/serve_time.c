@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Part of agent/serve: durations and moments as people write them in a URL. Pure. */
-#include "serve_private.h"
+#include "serve_request.h"
 
 #include "base/clock.h"
 

@@ -233,6 +233,40 @@ static void bad_patterns_are_refused(void **state)
 	}
 }
 
+/* An automaton of 2^40 states over names that walk through many of them. */
+static void costly_regex_ends_in_time(void **state)
+{
+	uint64_t start_ns = clock_monotonic_ns();
+	struct fixture_slice slice = { 0 };
+	char regex[256] = "[ab]*a", name[1001];
+	struct query_selector selector = { .focus = regex };
+	struct window_labels who = { 0 };
+	uint32_t frames[9] = { [8] = UINT32_MAX };
+	struct profile *profile = NULL;
+	struct window *window;
+
+	(void)state;
+	for (int i = 0; i < 40; i++)
+		strcat(regex, "[ab]");
+	strcat(regex, "c");
+	for (unsigned i = 0; i < 8 * 16; i++) {
+		uint32_t frame = names_frame(fixture.names, 2, 0x10000 + i, true, true);
+
+		frames[i % 8] = frame;
+		for (size_t j = 0; j < sizeof(name) - 1; j++)
+			name[j] = "ab"[rand() % 2];
+		name[sizeof(name) - 1] = '\0';
+		fixture_lines(&fixture, frame, SYMBOL_DYNSYM, name, NULL);
+		if (i % 8 == 7)
+			fixture_sample(&slice, who, frames, 1);
+	}
+	window = fixture_close(&slice, NS_PER_S, 2 * NS_PER_S);
+	assert_int_equal(query_profile(&window, 1, &selector, fixture.names, fixture.cgroups, &profile, error, 256), -22);
+	window_unref(window);
+	assert_non_null(strstr(error, "too long"));
+	assert_true(clock_monotonic_ns() - start_ns < 10 * NS_PER_S);
+}
+
 static void late_name_reaches_old_slice(void **state)
 {
 	struct window *slice = fixture_second(&fixture, 5 * NS_PER_S);
@@ -331,6 +365,7 @@ int main(void)
 		TEST(selectors_are_globs),
 		TEST(regexes_work_as_in_pprof),
 		TEST(bad_patterns_are_refused),
+		TEST(costly_regex_ends_in_time),
 		TEST(late_name_reaches_old_slice),
 		TEST(text_is_made_valid),
 		TEST(only_descendants_of_the_root),
