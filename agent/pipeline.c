@@ -105,6 +105,7 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 		image->segments[i].offset = description->segments[i].offset;
 		image->segments[i].vaddr = description->segments[i].vaddr;
 		image->segments[i].filesz = description->segments[i].filesz;
+		image->segments[i].flags = description->segments[i].flags;
 		image->segment_count++;
 	}
 	for (size_t i = 0; i < description->build_id_bytes && i < sizeof(description->build_id); i++)
