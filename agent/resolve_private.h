@@ -80,7 +80,7 @@ struct resolve {
 	size_t queue_length;
 	int wake_fd;
 	atomic_bool stop, kernel_changed;
-	atomic_ullong images_opened, failed, children_started, deaths, quarantined, timeouts;
+	atomic_ullong images_opened, failed, children_alive, deaths, quarantined, timeouts;
 
 	struct names *names;
 	struct resolve_callbacks callbacks;

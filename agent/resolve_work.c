@@ -31,6 +31,7 @@ void work_close_child(struct resolve *resolve, struct child *child)
 	if (child->op == SYMBOLIZER_NAMES)
 		frames_give_back(resolve, child);
 	close(steal_fd(&child->socket));
+	atomic_fetch_sub(&resolve->children_alive, 1);
 	close_table(child);
 	child->subject->child = NULL;
 	child->subject = NULL;
@@ -105,7 +106,7 @@ static int start_child(struct resolve *resolve, struct subject *subject, uint64_
 		child->socket = -1;
 		return -EAGAIN; /* the parent is busy or gone: the next turn tries again */
 	}
-	atomic_fetch_add(&resolve->children_started, 1);
+	atomic_fetch_add(&resolve->children_alive, 1);
 	child->subject = subject;
 	child->op = 0;
 	child->started_ns = child->used_ns = now_ns;
