@@ -246,7 +246,7 @@ void resolve_kernel_changed(struct resolve *resolve)
 void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats)
 {
 	*ret_stats = (struct resolve_stats){
-		.images = atomic_load(&resolve->images_opened), .failed = atomic_load(&resolve->failed),
+		.cpu_ns = spawn_cpu_ns(), .images = atomic_load(&resolve->images_opened), .failed = atomic_load(&resolve->failed),
 		.children = atomic_load(&resolve->children_alive), .deaths = atomic_load(&resolve->deaths),
 		.quarantined = atomic_load(&resolve->quarantined), .timeouts = atomic_load(&resolve->timeouts),
 	};
