@@ -4,6 +4,7 @@
  * descriptions, row tables and lines. One thread turns a loop: frames and requests in, a request to each free
  * child (resolve_work.c), wait for answers. Files are opened in resolve_open.c, kept in resolve_subject.c.
  */
+#include "resolve_spawn.h"
 #include "resolve_subject.h"
 
 #include "base/clean.h"
