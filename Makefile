@@ -150,7 +150,7 @@ below_exporters := $(EXPORTERS_A) $(BASE_A)
 below_agent := $(AGENT_A) $(EXPORTERS_A) $(SYMBOLIZER_A) $(BASE_A)
 .SECONDEXPANSION:
 $(TEST_BIN): $(B)/tests/%: tests/%.c Makefile $$(below_$$(firstword $$(subst /, ,$$*)))
-	$(call say,TEST,$<)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -Wno-conversion -Wno-missing-prototypes \
+	$(call say,TEST,$<)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -Wno-conversion -Wno-missing-prototypes -Wno-write-strings \
 	-MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
 
 # ---- gates -----------------------------------------------------------------------------------------------

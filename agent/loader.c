@@ -56,6 +56,37 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
+/*
+ * Under lockdown=confidentiality libbpf 1.1 finds bpf_probe_read_kernel refused, concludes that the kernel knows
+ * only the old bpf_probe_read and rewrites bpf_probe_read_user to that too, which is refused as well. Reading
+ * user memory is allowed, so its number is put back; the sampler makes no other such call.
+ */
+static int keep_user_reads(struct bpf_program *program, struct bpf_prog_load_opts *opts, long cookie)
+{
+	size_t count = bpf_program__insn_cnt(program);
+	auto_free struct bpf_insn *code = calloc(count, sizeof(*code));
+
+	(void)opts, (void)cookie;
+	if (!code)
+		return -ENOMEM;
+	memcpy(code, bpf_program__insns(program), count * sizeof(*code));
+	for (size_t i = 0; i < count; i++)
+		if (code[i].code == (BPF_JMP | BPF_CALL) && !code[i].src_reg && code[i].imm == BPF_FUNC_probe_read)
+			code[i].imm = BPF_FUNC_probe_read_user;
+	return bpf_program__set_insns(program, code, count);
+}
+
+static int setup_libbpf(void)
+{
+	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .prog_prepare_load_fn = keep_user_reads);
+	static int handler;
+
+	libbpf_set_print(print_libbpf);
+	if (handler <= 0)
+		handler = libbpf_register_prog_handler("perf_event", BPF_PROG_TYPE_PERF_EVENT, 0, &opts);
+	return handler < 0 ? handler : 0;
+}
+
 static bool is_sampler(const struct bpf_program *program)
 {
 	return bpf_program__type(program) == BPF_PROG_TYPE_PERF_EVENT;
@@ -109,30 +140,28 @@ static int load_without(const struct loader_opts *opts, uint64_t without, char *
 	return 0;
 }
 
-/* Which of the programs beside the sampler does this kernel refuse? Each is tried beside the sampler alone. */
+/* Which of the programs beside the sampler does this kernel refuse? Each is tried alone. */
 static uint64_t find_refused(const struct loader_opts *opts)
 {
-	uint64_t refused = 0, others = 0;
 	struct wick *skeleton = wick__open();
 	struct bpf_program *program;
+	uint64_t refused = 0;
 	unsigned index = 0;
 
 	if (!skeleton)
-		return ~0ULL;
-	bpf_object__for_each_program(program, skeleton->obj) {
-		others |= is_sampler(program) ? 0 : 1ULL << index;
-		index++;
-	}
-	index = 0;
+		return 0;
 	bpf_object__for_each_program(program, skeleton->obj) {
 		uint64_t bit = 1ULL << index++;
 		struct wick *tried;
-		int error = bit & others ? load_without(opts, others & ~bit, NULL, &tried) : -ENOENT;
+		int error;
 
-		if (!error)
-			wick__destroy(tried);
-		if (!(bit & others) || !error)
+		if (is_sampler(program))
 			continue;
+		error = load_without(opts, ~bit, NULL, &tried);
+		if (!error) {
+			wick__destroy(tried);
+			continue;
+		}
 		refused |= bit;
 		log_warn("the kernel refused a tracing program; what it feeds is missing program=%s error=\"%s\"",
 			 bpf_program__name(program), strerror(-error));
@@ -141,12 +170,30 @@ static uint64_t find_refused(const struct loader_opts *opts)
 	return refused;
 }
 
+/* The verifier's last word: the line before its statistics. */
+static void find_complaint(const char *words, const char **ret_line, int *ret_length)
+{
+	const char *line = words, *last = words;
+
+	while (*line && strncmp(line, "processed ", strlen("processed "))) {
+		last = line;
+		line += strcspn(line, "\n");
+		line += *line == '\n';
+	}
+	*ret_line = last;
+	*ret_length = (int)strcspn(last, "\n");
+}
+
 static int explain_load(int result, const char *words, char *error, size_t error_size)
 {
-	if (words && strlen(words) > 2) {
+	const char *line;
+	int length;
+
+	if (words && *words) {
 		log_debug("verifier: %s", words);
-		snprintf(error, error_size, "the kernel's verifier refused the sampling program: %.*s (%s)",
-			 (int)strcspn(words, "\n"), words, strerror(-result));
+		find_complaint(words, &line, &length);
+		snprintf(error, error_size, "the kernel's verifier refused the sampling program: %.*s (%s)", length,
+			 line, strerror(-result));
 	} else if (result == -EPERM || result == -EACCES) {
 		snprintf(error, error_size,
 			 "loading BPF programs was refused: wick needs root, or CAP_BPF and CAP_PERFMON");
@@ -224,7 +271,9 @@ int loader_open(const struct loader_opts *opts, struct loader **ret_loader, char
 
 	if (result)
 		return result;
-	libbpf_set_print(print_libbpf);
+	result = setup_libbpf();
+	if (result)
+		return result;
 	loader = calloc(1, sizeof(*loader));
 	if (!loader)
 		return -ENOMEM;

@@ -105,6 +105,7 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 		image->segments[i].offset = description->segments[i].offset;
 		image->segments[i].vaddr = description->segments[i].vaddr;
 		image->segments[i].filesz = description->segments[i].filesz;
+		image->segments[i].flags = description->segments[i].flags;
 		image->segment_count++;
 	}
 	for (size_t i = 0; i < description->build_id_bytes && i < sizeof(description->build_id); i++)
@@ -288,10 +289,18 @@ static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts
 	return resolve_new(opts->symbolizer_socket, pipeline->names, &callbacks, &pipeline->resolve);
 }
 
+/* Opened while the privileges are there (Debian's perf_event_paranoid of 3 asks for CAP_SYS_ADMIN), enabled when
+ * the tables are filled. */
+static int open_sampler(struct pipeline *pipeline, char *error, size_t error_size)
+{
+	struct sampler_opts opts = { .frequency = pipeline->frequency,
+				     .program_fd = loader_sample_fd(pipeline->loader) };
+
+	return sampler_open(&opts, &pipeline->sampler, error, error_size);
+}
+
 static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts *opts, char *error, size_t error_size)
 {
-	struct sampler_opts sampler = { .frequency = opts->config->frequency,
-					.program_fd = loader_sample_fd(pipeline->loader) };
 	int result = cgroup_table_scan(pipeline->cgroups);
 
 	if (result) {
@@ -307,7 +316,7 @@ static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts 
 		process_table_follow(pipeline->processes, opts->follow_pid);
 	work_tables(pipeline, clock_monotonic_ns());
 	pipeline->next_slice_ns = clock_monotonic_ns() + NS_PER_S;
-	return sampler_open(&sampler, &pipeline->sampler, error, error_size);
+	return sampler_start(pipeline->sampler);
 }
 
 int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeline, char *error, size_t error_size)
@@ -325,6 +334,8 @@ int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeli
 	result = open_nouns(pipeline, opts);
 	if (!result)
 		result = open_kernel(pipeline, opts->config, error, error_size);
+	if (!result)
+		result = open_sampler(pipeline, error, error_size);
 	if (!result) /* capabilities belong to a thread: before the first one is started */
 		result = privilege_drop(error, error_size);
 	if (!result)

@@ -33,16 +33,17 @@ struct process_image { /* a file that is mapped executable somewhere; never free
 	uint32_t dir;          /* for unwind_mapping.dir: directory base minus first page (modulo 2^32) */
 	bool has_table;
 	uint32_t segment_count; /* PT_LOADs, from the symbolizer */
-	struct { uint64_t offset, vaddr, filesz; } segments[PROCESS_IMAGE_SEGMENTS];
+	struct { uint64_t offset, vaddr, filesz; uint32_t flags; } segments[PROCESS_IMAGE_SEGMENTS]; /* flags 0: not told */
 	uint32_t users;        /* living mappings */
 };
 
-/* A mapping whose file was not met before; `image->state` is NEW. Set it to ASKED when it was asked for. */
+/* A mapping whose file was not met before, or failed a while ago; `image->state` is NEW. Set it to ASKED when it
+ * was asked for. */
 struct process_callbacks {
 	void (*image_new)(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end);
 	/* The process's mapping table changed (or it is gone: table == NULL): publish it. */
 	void (*table_changed)(void *context, struct process *process);
-	void (*exited)(void *context, uint32_t pid);
+	void (*exited)(void *context, uint32_t pid); /* may be NULL */
 	void *context;
 };
 
@@ -66,11 +67,17 @@ struct process {
 	void *published;       /* agent/publish's handle */
 };
 
+struct process_stats {
+	uint64_t processes, images; /* living, ever */
+	uint64_t lost, repairs;     /* LOST records, passes over /proc because of them */
+	uint64_t refused_processes, refused_mappings, refused_images, refused_ksymbols; /* at a limit */
+};
+
 struct process_table *process_table_new(const struct process_callbacks *callbacks);
 void process_table_free(struct process_table *table); /* accepts NULL */
 void process_table_event(struct process_table *table, const struct sideband_event *event);
 /* Every process of /proc that is not known yet (start-up), or those alive on a CPU that lost records. */
-int process_table_scan(struct process_table *table);
+int process_table_scan(struct process_table *table); /* 0 or -errno */
 /* Calls table_changed for the dirty ones and frees those gone for PROCESS_GRACE_S. */
 void process_table_tick(struct process_table *table, uint64_t now_ns);
 /* The generation that was alive at that time; NULL: never met. */
@@ -86,6 +93,7 @@ struct process_image *process_image_get(struct process_table *table, uint32_t id
 void process_image_ready(struct process_table *table, struct process_image *image);
 void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */
 size_t process_table_count(const struct process_table *table);
+void process_table_get_stats(const struct process_table *table, struct process_stats *ret_stats);
 /* A kernel symbol that came by KSYMBOL (BPF programs), also after it went; NULL: none. */
 const char *process_ksymbol(struct process_table *table, uint64_t address);
 

@@ -19,6 +19,10 @@ struct publish;
 
 struct publish_stats {
 	uint64_t rows, row_bytes, refused_rows, mappings, processes, refused_processes;
+	uint64_t map_bytes;       /* of the chunks made here; the other maps are the loader's */
+	uint64_t escapes, refused_escapes; /* in the shared table, and those it had no room for */
+	uint64_t cut_mappings;    /* past UNWIND_MAX_PROCESS_MAPPINGS of one process */
+	uint64_t shared_tables;   /* processes that use another's table: forks */
 };
 
 int publish_new(struct loader *loader, uint64_t row_limit_bytes, struct publish **ret_publish);

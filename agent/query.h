@@ -18,7 +18,10 @@ struct query_selector { /* shell globs, NULL: any. pid: decimal. Regexes (POSIX 
 	const char *container, *pod, *namespace_, *pid, *comm, *cgroup;
 	const char *focus, *ignore, *hide;
 	uint32_t root; /* only descendants of this pid (window_labels.root), 0: any */
+	const char *asked; /* one line for profile.comment, NULL: none */
 };
+
+#define QUERY_MAX_BYTES (64U << 20) /* of one profile and of what making it takes; past it -ENOMEM */
 
 /* `error` gets a sentence for -EINVAL. duration_ns: what the range really covered. The leaf truncation frames,
  * notes and fallback names are made here. */

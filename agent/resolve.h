@@ -36,7 +36,8 @@ struct resolve_callbacks {
 };
 
 struct resolve_stats {
-	uint64_t images, failed, children, deaths, quarantined, timeouts;
+	uint64_t children; /* alive now; the others are totals */
+	uint64_t images, failed, deaths, quarantined, timeouts;
 };
 
 /* `parent_socket`: to the symbolizer parent (resolve_spawn_parent). Starts the thread. */

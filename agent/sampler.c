@@ -23,6 +23,7 @@
 
 struct sampler {
 	int program_fd;
+	bool started;
 	uint64_t period_ns;
 	uint64_t busy_from_ns;
 	int fds[SAMPLER_MAX_CPUS]; /* -1: no event on this CPU */
@@ -41,7 +42,7 @@ static int open_event(const struct sampler *sampler, int cpu)
 	auto_fd int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 
 	if (fd < 0 || ioctl(fd, PERF_EVENT_IOC_SET_BPF, sampler->program_fd) ||
-	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0))
+	    (sampler->started && ioctl(fd, PERF_EVENT_IOC_ENABLE, 0)))
 		return -errno;
 	return steal_fd(&fd);
 }
@@ -119,8 +120,17 @@ int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, 
 		sampler_close(sampler);
 		return explain(result, error, error_size);
 	}
-	sampler->busy_from_ns = sampler_read_busy_ns();
 	*ret_sampler = sampler;
+	return 0;
+}
+
+int sampler_start(struct sampler *sampler)
+{
+	sampler->started = true;
+	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+		if (sampler->fds[cpu] >= 0 && ioctl(sampler->fds[cpu], PERF_EVENT_IOC_ENABLE, 0))
+			return -errno;
+	sampler->busy_from_ns = sampler_read_busy_ns();
 	return 0;
 }
 

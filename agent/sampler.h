@@ -17,6 +17,7 @@ struct sampler_opts {
 };
 
 int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, char *error, size_t error_size);
+int sampler_start(struct sampler *sampler); /* opened events wait for it; needs no privilege. 0 or -errno */
 void sampler_close(struct sampler *sampler); /* sampling stops; accepts NULL */
 int sampler_tick(struct sampler *sampler);   /* call about once a second: >0 CPUs re-opened, 0, -errno */
 unsigned sampler_cpus(const struct sampler *sampler);

@@ -48,7 +48,8 @@ uint64_t sampler_parse_busy(const char *text)
 {
 	unsigned long long field[7];
 
-	if (sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu", &field[0], &field[1], &field[2], &field[3],
+	/* A blank in a format also matches nothing: "cpu0" is another line. */
+	if (strncmp(text, "cpu ", 4) || sscanf(text + 4, "%llu %llu %llu %llu %llu %llu %llu", &field[0], &field[1], &field[2], &field[3],
 		   &field[4], &field[5], &field[6]) != 7)
 		return 0;
 	return field[0] + field[1] + field[2] + field[5] + field[6];

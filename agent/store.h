@@ -27,8 +27,10 @@ int store_range(struct store *store, uint64_t from_ns, uint64_t to_ns, struct wi
 void store_release(struct window **slices, size_t count);
 /* Oldest and newest moment kept; false: nothing yet. */
 bool store_span(struct store *store, uint64_t *ret_from_ns, uint64_t *ret_to_ns);
-/* Calls back, without locks held, on the adding thread, after each slice. */
+/* Calls back on the adding thread after each slice; the callback may use the store, but for this function. At most
+ * four listeners. added == NULL takes those of `context` off: none of them runs any more when it returns. */
 void store_on_add(struct store *store, void (*added)(void *context, uint64_t to_ns), void *context);
+/* dropped: slices let go before their time, because the bytes ran out */
 void store_get_stats(struct store *store, uint64_t *ret_slices, uint64_t *ret_bytes, uint64_t *ret_dropped);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "abi/knobs.h"
 #include "abi/sample.h"
-#include "abi/unwind.h"
+#include "maps_unwind.h"
 #include "walk.h"
 
 #include <linux/bpf.h>
@@ -90,76 +90,5 @@ struct map_stacks {
 	__type(value, struct stack_chunk);
 };
 extern struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
-
-/*
- * tgid -> unwind_process. Written by agent/publish, deleted by it and at exec, read by the unwinder. Not
- * preallocated: most hosts have a few hundred. Full: agent/publish counts, samples carry PROCESS_UNKNOWN.
- */
-struct map_processes {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, UNWIND_MAX_PROCESSES);
-	__type(key, __u32);
-	__type(value, struct unwind_process);
-};
-extern struct map_processes processes SEC(".maps");
-
-/*
- * chunk -> an array of one value, UNWIND_MAPPING_CHUNK mappings. Slots are filled by agent/publish, which writes
- * through its mapping of the memory; read by the unwinder. Full: as `processes`.
- */
-struct map_mappings_inner {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(key_size, 4);
-	__uint(value_size, UNWIND_MAPPING_CHUNK * sizeof(struct unwind_mapping));
-	__uint(max_entries, 1);
-};
-struct map_mappings {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(key_size, 4);
-	__uint(max_entries, UNWIND_MAPPINGS / UNWIND_MAPPING_CHUNK);
-	__array(values, struct map_mappings_inner);
-};
-extern struct map_mappings mappings SEC(".maps");
-
-/*
- * page of text -> unwind_page: where its rows are. Written by agent/publish through its mapping of the memory,
- * read by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
- */
-struct map_directory {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, UNWIND_MAX_DIRECTORY);
-	__type(key, __u32);
-	__type(value, struct unwind_page);
-};
-extern struct map_directory directory SEC(".maps");
-
-/* chunk -> an array of one value, UNWIND_CHUNK_BYTES of row blocks; otherwise as `mappings`. Full: as above. */
-struct map_rows_inner {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(key_size, 4);
-	__uint(value_size, UNWIND_CHUNK_BYTES);
-	__uint(max_entries, 1);
-};
-struct map_rows {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(key_size, 4);
-	__uint(max_entries, UNWIND_MAX_CHUNKS);
-	__array(values, struct map_rows_inner);
-};
-extern struct map_rows rows SEC(".maps");
-
-/* index -> unwind_escape: the rules that fit no row. Written by agent/publish, read by the unwinder. */
-struct map_escapes {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, UNWIND_MAX_ESCAPES);
-	__type(key, __u32);
-	__type(value, struct unwind_escape);
-};
-extern struct map_escapes escapes SEC(".maps");
 
 #endif

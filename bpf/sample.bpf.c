@@ -12,7 +12,6 @@
 #include <bpf/bpf_tracing.h>
 
 #define TIMED_RUNS 64 /* one run in so many is timed */
-#define ENOENT_ERROR (-2)
 #define EEXIST_ERROR (-17)
 
 /* Direct loads through BTF: a chain of probe reads costs twice as much and is refused under lockdown. The knobs
@@ -65,42 +64,48 @@ static __always_inline bool has_stack(__u32 set, const struct stack_key *key)
 	return bpf_map_lookup_elem(&stacks_a, key);
 }
 
-/* Puts the frames from `from` on into the set's map, the leaf's chunk last. 0, or 1 when there was no room. */
-__attribute__((noinline)) int sample_store_stack(struct walk *walk, __u32 set, __u32 from, __u32 depth)
+struct store {
+	struct walk *walk;
+	__u32 set, from, chunks, failed;
+};
+
+/* From the last chunk to the leaf's. */
+static long store_chunk(__u32 index, struct store *store)
 {
-	__u32 chunks = (depth + SAMPLE_CHUNK_FRAMES - 1) / SAMPLE_CHUNK_FRAMES;
+	struct walk *walk = store->walk;
+	__u32 chunk = store->chunks - 1 - index, at = store->from + chunk * SAMPLE_CHUNK_FRAMES;
+	long error;
+
+	UNWIND_HIDE(at);
+	if (at > WALK_FRAMES - SAMPLE_CHUNK_FRAMES)
+		return 1;
+	walk->stack.chunk = chunk;
+	error = bpf_map_update_elem(store->set ? (void *)&stacks_b : (void *)&stacks_a, &walk->stack,
+				    &walk->frames[at], BPF_NOEXIST);
+	store->failed = error && error != EEXIST_ERROR;
+	return store->failed;
+}
+
+/* Puts `depth` frames from `from` on into the set's map. 0, or 1 when there was no room. Looks its scratch up
+ * itself: 6.1 takes no key from memory that came as an argument. */
+__attribute__((noinline)) int sample_store_stack(__u32 set, __u32 from, __u32 depth)
+{
+	__u32 zero = 0, end = from + depth;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+	struct store store = { .walk = walk, .set = set, .from = from };
 
 	if (!walk)
 		return 1;
 	walk->stack.chunk = 0;
 	if (has_stack(set, &walk->stack))
 		return 0;
-	for (__u32 i = 0; i < SAMPLE_CHUNK_FRAMES; i++) {
-		__u32 at = depth + i;
-
-		if (!(at % SAMPLE_CHUNK_FRAMES))
-			break;
-		at += from;
-		UNWIND_HIDE(at);
-		if (at < WALK_FRAMES)
-			walk->frames[at] = 0;
-	}
-	for (__u32 i = 0; i < SAMPLE_MAX_USER_FRAMES / SAMPLE_CHUNK_FRAMES; i++) {
-		__u32 at = from + (chunks - 1 - i) * SAMPLE_CHUNK_FRAMES;
-		long error;
-
-		if (i >= chunks)
-			break;
-		UNWIND_HIDE(at);
-		if (at > WALK_FRAMES - SAMPLE_CHUNK_FRAMES)
-			return 1;
-		walk->stack.chunk = chunks - 1 - i;
-		error = bpf_map_update_elem(set ? (void *)&stacks_b : (void *)&stacks_a, &walk->stack,
-					    &walk->frames[at], BPF_NOEXIST);
-		if (error && error != EEXIST_ERROR)
-			return 1;
-	}
-	return 0;
+	if (end > WALK_FRAMES)
+		return 1;
+	/* The rest of the last chunk, and a bit of what lies behind it: no branch to explore. */
+	__builtin_memset(&walk->frames[end], 0, (SAMPLE_CHUNK_FRAMES - 1) * sizeof(__u64));
+	store.chunks = (depth + SAMPLE_CHUNK_FRAMES - 1) / SAMPLE_CHUNK_FRAMES;
+	bpf_loop(store.chunks, store_chunk, &store, 0);
+	return store.failed != 0;
 }
 
 static __always_inline void count_again(struct sample_value *value, const struct sample_value *newest)
@@ -125,25 +130,29 @@ static __always_inline int count(struct walk *walk, __u32 set)
 	return 0;
 }
 
-/* Everything a key met for the first time needs. The counters are told by return: 0 or 1. */
-__attribute__((noinline)) int sample_count_new(struct walk *walk, __u32 set)
+/* Everything a key met for the first time needs. 0, or 1 when it was lost. The kernel's frames go first: storing
+ * a deep user stack overwrites where they lie. */
+__attribute__((noinline)) int sample_count_new(__u32 set)
 {
+	__u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+
 	if (!walk)
 		return 1;
-	if (walk->key.user_stack) {
-		walk->stack.hash = walk->key.user_stack;
-		if (sample_store_stack(walk, set, 0, walk->value.user_depth)) {
-			walk->key.user_stack = 0;
-			walk->value.user_depth = 0;
-			walk->key.user_reason = REASON_STACK_MAP_FULL;
-		}
-	}
 	if (walk->key.kernel_stack) {
 		walk->stack.hash = walk->key.kernel_stack;
-		if (sample_store_stack(walk, set, WALK_KERNEL, walk->value.kernel_depth)) {
+		if (sample_store_stack(set, WALK_KERNEL, walk->value.kernel_depth)) {
 			walk->key.kernel_stack = 0;
 			walk->value.kernel_depth = 0;
 			walk->key.kernel_reason = REASON_STACK_MAP_FULL;
+		}
+	}
+	if (walk->key.user_stack) {
+		walk->stack.hash = walk->key.user_stack;
+		if (sample_store_stack(set, 0, walk->value.user_depth)) {
+			walk->key.user_stack = 0;
+			walk->value.user_depth = 0;
+			walk->key.user_reason = REASON_STACK_MAP_FULL;
 		}
 	}
 	return count(walk, set);
@@ -270,7 +279,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	value = find_count(set, &walk->key);
 	if (value)
 		count_again(value, &walk->value);
-	else if (sample_count_new(walk, set))
+	else if (sample_count_new(set))
 		counted->lost[REASON_COUNTS_MAP_FULL]++;
 	reason = walk->key.user_reason;
 	if (!(walk->key.flags & SAMPLE_KTHREAD) && reason < REASON_COUNT)

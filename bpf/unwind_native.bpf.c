@@ -76,12 +76,13 @@ static __always_inline int walk_read_far(struct walk *walk, __u64 address, __u64
 __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 {
 	const struct unwind_mapping *table, *found;
-	__u32 base, count, zero = 0;
+	__u32 base, count, chunk, zero = 0;
 	void *inner;
 
 	if (!walk || !walk->count)
 		return 1;
-	inner = bpf_map_lookup_elem(&mappings, &walk->chunk);
+	chunk = walk->chunk;
+	inner = bpf_map_lookup_elem(&mappings, &chunk);
 	if (!inner)
 		return 1;
 	table = bpf_map_lookup_elem(inner, &zero);

@@ -32,7 +32,7 @@ struct walk {
 	struct stack_key stack;
 	struct sample_value value;
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
-	__u64 frames[WALK_FRAMES];
+	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */
 };
 
 /* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's

@@ -2,7 +2,7 @@
 /*
  * The talk between the agent and its symbolizers. A symbolizer parent is forked at start, drops its privileges
  * and forks one sandboxed child per image; a child serves its image over a SOCK_SEQPACKET socket until the
- * agent closes it or it has been idle for SYMBOLIZER_IDLE_S. A child opens nothing: it is handed descriptors.
+ * agent closes it or it has been idle for its SYMBOLIZER_…IDLE_S. A child opens nothing: it is handed descriptors.
  *
  * All messages are one packet of at most SYMBOLIZER_PACKET bytes, in host byte order. The agent doubts every
  * length it gets back. Addresses are ELF virtual addresses of the image (kallsyms: kernel addresses).
@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 #define SYMBOLIZER_PACKET 65536
-#define SYMBOLIZER_IDLE_S 20
+#define SYMBOLIZER_IDLE_S 4           /* another fork costs half a millisecond, an idle child 1.7 MiB */
+#define SYMBOLIZER_KALLSYMS_IDLE_S 300 /* reading kallsyms again costs 50 ms, keeping it 2.7 MiB */
 #define SYMBOLIZER_MAX_SEGMENTS 16
 #define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request */
 #define SYMBOLIZER_MAX_LINES 4096    /* in one packet */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One ELF file, read from a descriptor and never by name. 64-bit little-endian x86-64 only (-ENOTSUP else).
- * Everything in it is doubted: offsets, counts and sizes meet a limit before they meet a loop. The mapping may
- * raise SIGBUS when the file is cut short meanwhile; only the sandboxed child that holds it dies then.
+ * Everything in it is doubted: offsets, counts and sizes meet a limit before they meet a loop. The mapping
+ * may raise SIGBUS when the file is cut short meanwhile; only the sandboxed child that holds it dies then.
  */
 #ifndef SYMBOLIZER_IMAGE_H
 #define SYMBOLIZER_IMAGE_H
@@ -30,10 +30,13 @@ void image_describe(const struct image *image, struct symbolizer_image *ret_desc
 size_t image_segments(const struct image *image, const struct symbolizer_segment **ret_segments);
 size_t image_sections(const struct image *image, const struct image_section **ret_sections);
 const struct image_section *image_find(const struct image *image, const char *name); /* NULL: none */
-/* The section's bytes, inflated if compressed (zlib, zstd, .zdebug_), kept by the image. -EFBIG, -EINVAL, … */
-int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes, size_t *ret_size);
+/* The section's bytes, inflated if compressed (zlib, zstd, .zdebug_), kept by the image. -ENODATA: NOBITS. */
+int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes,
+		size_t *ret_size);
 /* Bytes at an ELF virtual address inside a PT_LOAD's file part; NULL: not there. */
 const uint8_t *image_at(const struct image *image, uint64_t vaddr, size_t size);
+/* Where .eh_frame_hdr lies, by PT_GNU_EH_FRAME or else its section. 0 or -ENODATA. */
+int image_eh_frame_hdr(const struct image *image, uint64_t *ret_vaddr, uint64_t *ret_size);
 /* The image inside .gnu_debugdata (xz), opened once and owned by this one; NULL: none or unreadable. */
 struct image *image_debugdata(struct image *image);
 

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which files are mapped executable. An image is an inode (device, number, generation); /proc tells no
+ * generation, so one that is 0 matches any. Memory without a file shares one image for each kind.
+ */
+#include "base/clock.h"
+#include "names.h"
+#include "process_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PATH_LIMIT 4096
+
+struct file_slot { /* key: device and inode number */
+	uint32_t major, minor;
+	uint64_t inode;
+	struct image_entry *first;
+};
+struct special_slot {
+	char name[16];
+	struct image_entry *entry;
+};
+
+static struct image_entry *image_add(struct process_table *table, const struct sideband_file *file, const char *path)
+{
+	size_t length = strnlen(path, PATH_LIMIT);
+	struct image_entry *entry;
+
+	if (table->image_count == table->image_capacity) {
+		size_t capacity = table->image_capacity ? 2 * table->image_capacity : 64;
+		struct image_entry **images = realloc(table->images, capacity * sizeof(struct image_entry *));
+
+		if (!images)
+			return NULL;
+		table->images = images;
+		table->image_capacity = capacity;
+	}
+	entry = calloc(1, sizeof(*entry));
+	if (entry)
+		entry->image.path = strndup(path, length);
+	if (!entry || !entry->image.path) {
+		free(entry);
+		return NULL;
+	}
+	entry->image.file = *file;
+	entry->image.id = NAMES_FIRST_IMAGE + (uint32_t)table->image_count;
+	table->images[table->image_count++] = entry;
+	table->image_path_bytes += length;
+	return entry;
+}
+
+/* One image stands for all files past the limit: they have no rows and no names. */
+static struct image_entry *image_overflow(struct process_table *table)
+{
+	struct sideband_file none = { 0 };
+
+	table->stats.refused_images++;
+	if (!table->image_overflow) {
+		table->image_overflow = image_add(table, &none, "[too many files]");
+		if (table->image_overflow)
+			table->image_overflow->image.state = PROCESS_IMAGE_FAILED;
+	}
+	return table->image_overflow;
+}
+
+/* The kind of memory without a file behind it that a path names, NULL: it is a file. */
+static const char *special_name(const struct sideband_file *file, const char *path)
+{
+	static const char *const kinds[] = { "[vdso]", "[heap]", "[stack]", "[uprobes]" };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (!file->inode && !strcmp(path, kinds[i]))
+			return kinds[i];
+	/* Shared memory without a name has an inode of the kernel's own tmpfs. */
+	if (!file->inode || !strncmp(path, "/SYSV", 5) || !strcmp(path, "/dev/zero") ||
+	    !strcmp(path, "/dev/zero (deleted)") || !strncmp(path, "anon_inode:", 11) ||
+	    !strncmp(path, "[anon", 5))
+		return "//anon";
+	return NULL;
+}
+
+static struct image_entry *special_image(struct process_table *table, const char *name)
+{
+	struct sideband_file none = { 0 };
+	struct special_slot key = { 0 }, *slot;
+
+	if (!table->specials.entry_bytes)
+		hmap_init(&table->specials, sizeof(key.name), sizeof(key), 0);
+	strncpy(key.name, name, sizeof(key.name) - 1);
+	slot = hmap_insert(&table->specials, key.name, NULL);
+	if (!slot)
+		return NULL;
+	if (!slot->entry) {
+		slot->entry = image_add(table, &none, name);
+		if (slot->entry) {
+			slot->entry->image.vdso = !strcmp(name, "[vdso]");
+			slot->entry->image.anonymous = !slot->entry->image.vdso;
+		}
+	}
+	return slot->entry;
+}
+
+/* The image with this generation; where one side is 0 the newest, which then learns its generation. */
+static struct image_entry *match_generation(struct image_entry *first, uint64_t generation)
+{
+	for (struct image_entry *at = first; at; at = at->other)
+		if (at->image.file.generation == generation)
+			return at;
+	if (!generation)
+		return first;
+	for (struct image_entry *at = first; at; at = at->other) {
+		if (!at->image.file.generation) {
+			at->image.file.generation = generation;
+			return at;
+		}
+	}
+	return NULL;
+}
+
+static struct image_entry *file_image(struct process_table *table, const struct sideband_file *file, const char *path)
+{
+	static const char deleted[] = " (deleted)";
+	struct file_slot key = { file->major, file->minor, file->inode, NULL }, *slot;
+	size_t length = strnlen(path, PATH_LIMIT), tail = sizeof(deleted) - 1;
+	struct image_entry *entry;
+	char plain[PATH_LIMIT + 1];
+
+	if (!table->files.entry_bytes)
+		hmap_init(&table->files, offsetof(struct file_slot, first), sizeof(key), PROCESS_IMAGE_LIMIT);
+	slot = hmap_find(&table->files, &key);
+	entry = slot ? match_generation(slot->first, file->generation) : NULL;
+	if (entry)
+		return entry;
+	if (table->image_count >= PROCESS_IMAGE_LIMIT || table->image_path_bytes + length > PROCESS_IMAGE_PATH_BYTES)
+		return image_overflow(table);
+	slot = hmap_insert(&table->files, &key, NULL);
+	if (!slot)
+		return image_overflow(table);
+	memcpy(plain, path, length);
+	plain[length] = '\0';
+	if (length > tail && !strcmp(plain + length - tail, deleted))
+		plain[length - tail] = '\0'; /* d_path's note on an unlinked file is no part of its name */
+	entry = image_add(table, file, plain);
+	if (entry) {
+		entry->other = slot->first;
+		slot->first = entry;
+	} else if (!slot->first) {
+		hmap_remove(&table->files, &key);
+	}
+	return entry;
+}
+
+struct process_image *process_image_for(struct process_table *table, const struct sideband_file *file,
+					const char *path)
+{
+	const char *special = special_name(file, path);
+	struct image_entry *entry = special ? special_image(table, special) : file_image(table, file, path);
+
+	return entry ? &entry->image : NULL;
+}
+
+bool process_image_asks_again(const struct process_table *table, const struct image_entry *entry, uint64_t now_ns)
+{
+	return entry->image.state == PROCESS_IMAGE_FAILED && !entry->image.anonymous &&
+	       entry != table->image_overflow && now_ns >= entry->again_ns;
+}
+
+void process_image_tell(struct process_table *table, const struct process *process,
+			const struct process_mapping *mapping, uint64_t now_ns)
+{
+	struct process_image *image = mapping->image;
+	struct image_entry *entry = (struct image_entry *)image;
+
+	if (process_image_asks_again(table, entry, now_ns))
+		image->state = PROCESS_IMAGE_NEW;
+	if (image->state != PROCESS_IMAGE_NEW)
+		return;
+	entry->again_ns = now_ns + (NS_PER_S << (entry->asked < 6 ? entry->asked : 6)); /* 1 s to about a minute */
+	entry->asked++;
+	table->callbacks.image_new(table->callbacks.context, image, process->pid, mapping->start, mapping->end);
+	if (image->anonymous && image->state == PROCESS_IMAGE_NEW)
+		image->state = PROCESS_IMAGE_FAILED; /* nothing to ask for: told once, so that it gets its name */
+}
+
+struct process_image *process_image_get(struct process_table *table, uint32_t id)
+{
+	size_t index = id - (size_t)NAMES_FIRST_IMAGE;
+
+	return id >= NAMES_FIRST_IMAGE && index < table->image_count ? &table->images[index]->image : NULL;
+}
+
+void process_image_ready(struct process_table *table, struct process_image *image)
+{
+	((struct image_entry *)image)->ready = true;
+	table->images_ready = true;
+}
+
+void process_image_done(struct process_table *table)
+{
+	for (size_t i = 0; i < table->image_count; i++) {
+		free(table->images[i]->image.path);
+		free(table->images[i]);
+	}
+	free(table->images);
+	hmap_done(&table->files);
+	hmap_done(&table->specials);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of "publish" share: publish.c (life, chunks), publish_rows.c (images), publish_tables.c
+ * (processes) and publish_space.c (places for mapping tables). */
+#ifndef PUBLISH_PRIVATE_H
+#define PUBLISH_PRIVATE_H
+
+#include "abi/unwind.h"
+#include "base/hmap.h"
+#include "publish.h"
+#include "symbolizer.h"
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#define PUBLISH_MAPPING_CHUNKS (UNWIND_MAPPINGS / UNWIND_MAPPING_CHUNK)
+#define PUBLISH_FILE_BYTES (64U << 20)
+#define PUBLISH_IMAGE_ESCAPES 1024 /* one file's share of the common table: a hostile one must not fill it */
+#define PUBLISH_VERIFY_MS 50
+#define PUBLISH_NO_PAGES 64 /* the directory's first entries stay empty: text that has no rows points there */
+
+/* A window into an mmapable map, open only while it is written: what stays mapped would count twice, as memory
+ * of the map and of the agent. */
+struct publish_view {
+	char *data;
+	void *base;
+	size_t bytes;
+};
+
+/* Buddies within each chunk, in units of PUBLISH_UNIT mappings. */
+#define PUBLISH_UNIT 8
+#define PUBLISH_UNITS (UNWIND_MAPPING_CHUNK / PUBLISH_UNIT)
+#define PUBLISH_ORDERS 13 /* 1 to PUBLISH_UNITS units */
+struct publish_space {
+	uint32_t chunks;
+	uint8_t free_order[PUBLISH_MAPPING_CHUNKS][PUBLISH_UNITS]; /* 1 + order where a free block begins */
+	uint32_t free_count[PUBLISH_ORDERS];
+};
+/* A block for `count` mappings: chunk and first mapping. -ENOSPC: add a chunk. */
+int publish_space_take(struct publish_space *space, uint32_t count, uint32_t *ret_chunk, uint32_t *ret_first);
+void publish_space_give(struct publish_space *space, uint32_t count, uint32_t chunk, uint32_t first);
+void publish_space_grow(struct publish_space *space);
+
+struct publish_range { /* a table in the mapping chunks, used by one process or by a process and its forks */
+	uint64_t hash;
+	uint32_t chunk, first, count, refs;
+	bool listed; /* findable by its hash */
+	uint64_t free_ns;
+	STAILQ_ENTRY(publish_range) link;
+};
+
+struct publish_entry { /* process->published */
+	struct process *process;
+	uint32_t pid;
+	uint64_t from_ns;
+	struct publish_range *range; /* NULL: nothing is mapped */
+	struct unwind_process value;
+	bool live;          /* this generation was put into the kernel's map */
+	uint64_t verify_ns; /* look once more whether it is still there; 0: no need */
+	LIST_ENTRY(publish_entry) link;
+	TAILQ_ENTRY(publish_entry) verify_link;
+};
+
+struct publish_dir { /* which pages of text a `dir` speaks for */
+	uint32_t dir, first_page, pages;
+};
+
+struct publish {
+	struct loader *loader;
+	uint64_t row_limit_bytes;
+
+	pthread_mutex_t rows_lock; /* images come from another thread */
+	int row_fds[UNWIND_MAX_CHUNKS];
+	uint32_t row_used[UNWIND_MAX_CHUNKS], row_chunks, directory_used;
+	struct hmap dirs;    /* struct publish_dir */
+	struct hmap escapes; /* struct unwind_escape -> index */
+	uint32_t escape_stride;
+	struct publish_stats stats; /* rows, escapes: under rows_lock; the rest: under tables_lock */
+
+	pthread_mutex_t tables_lock;
+	int mapping_fds[PUBLISH_MAPPING_CHUNKS];
+	struct publish_space space;
+	struct hmap ranges; /* hash -> struct publish_range * */
+	STAILQ_HEAD(, publish_range) freed;
+	LIST_HEAD(, publish_entry) entries;
+	TAILQ_HEAD(, publish_entry) verify;
+	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
+};
+
+int publish_view_open(int fd, size_t offset, size_t bytes, struct publish_view *ret_view);
+void publish_view_close(struct publish_view *view);
+/* A new chunk of `bytes` in slot `index` of the outer map; its descriptor, or -errno. */
+int publish_chunk_new(int outer_fd, const char *name, uint32_t index, uint32_t bytes);
+int publish_rows_init(struct publish *publish);
+/* The pages of text that have directory entries under this dir. False: never given out. */
+bool publish_find_dir(struct publish *publish, uint32_t dir, struct publish_dir *ret_dir);
+void publish_tables_done(struct publish *publish);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The records of a side-band ring, as perf_event.h (the kernel's user-space header) lays them out, turned into
+ * sideband_event. Nothing is owned; every length is checked although the kernel wrote it.
+ */
+#include "sideband_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct record_mmap2 {
+	struct perf_event_header header;
+	uint32_t pid, tid;
+	uint64_t address, length, offset;
+	uint32_t major, minor;
+	uint64_t inode, generation;
+	uint32_t protection, flags;
+	char name[];
+};
+struct record_comm {
+	struct perf_event_header header;
+	uint32_t pid, tid;
+	char name[];
+};
+struct record_task {
+	struct perf_event_header header;
+	uint32_t pid, parent_pid, tid, parent_tid;
+	uint64_t time_ns;
+};
+struct record_ksymbol {
+	struct perf_event_header header;
+	uint64_t address;
+	uint32_t length;
+	uint16_t type, flags;
+	char name[];
+};
+struct record_lost {
+	struct perf_event_header header;
+	uint64_t id, lost;
+};
+
+static bool parse_mmap(const struct record_mmap2 *record, struct sideband_event *event)
+{
+	if (record->header.misc & PERF_RECORD_MISC_MMAP_BUILD_ID)
+		return false; /* never asked for: the same bytes would hold a build-id instead of the inode */
+	if (record->address + record->length < record->address)
+		return false;
+	event->kind = SIDEBAND_MMAP;
+	event->pid = record->pid;
+	event->tid = record->tid;
+	event->start = record->address;
+	event->end = record->address + record->length;
+	event->offset = record->offset;
+	event->file = (struct sideband_file){ record->major, record->minor, record->inode, record->generation };
+	event->protection = record->protection;
+	event->name = record->name;
+	return (record->protection & PROT_EXEC) != 0;
+}
+
+static bool parse_task(const struct record_task *record, struct sideband_event *event)
+{
+	event->kind = record->header.type == PERF_RECORD_FORK ? SIDEBAND_FORK : SIDEBAND_EXIT;
+	event->pid = record->pid;
+	event->tid = record->tid;
+	event->parent_pid = record->parent_pid;
+	event->name = "";
+	return true;
+}
+
+static bool parse_comm(const struct record_comm *record, struct sideband_event *event)
+{
+	event->kind = record->header.misc & PERF_RECORD_MISC_COMM_EXEC ? SIDEBAND_EXEC : SIDEBAND_COMM;
+	event->pid = record->pid;
+	event->tid = record->tid;
+	event->name = record->name;
+	return true;
+}
+
+static bool parse_ksymbol(const struct record_ksymbol *record, struct sideband_event *event)
+{
+	event->kind = SIDEBAND_KSYMBOL;
+	event->start = record->address;
+	event->end = record->address + record->length;
+	event->unregister = record->flags & PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER;
+	event->name = record->name;
+	return event->end > event->start;
+}
+
+static size_t smallest(uint32_t type)
+{
+	switch (type) {
+	case PERF_RECORD_MMAP2:
+		return sizeof(struct record_mmap2);
+	case PERF_RECORD_COMM:
+		return sizeof(struct record_comm);
+	case PERF_RECORD_FORK:
+	case PERF_RECORD_EXIT:
+		return sizeof(struct record_task);
+	case PERF_RECORD_KSYMBOL:
+		return sizeof(struct record_ksymbol);
+	case PERF_RECORD_LOST:
+		return sizeof(struct record_lost);
+	default:
+		return SIZE_MAX;
+	}
+}
+
+uint64_t sideband_record_time(const char *record, size_t size)
+{
+	struct sideband_trailer trailer;
+
+	if (size < sizeof(struct perf_event_header) + sizeof(trailer))
+		return 0;
+	memcpy(&trailer, record + size - sizeof(trailer), sizeof(trailer));
+	return trailer.time_ns;
+}
+
+bool sideband_parse(char *record, size_t size, int cpu, struct sideband_event *ret_event)
+{
+	struct sideband_event event = { .cpu = cpu, .time_ns = sideband_record_time(record, size), .name = "" };
+	const struct perf_event_header *header = (const void *)record;
+	size_t least = smallest(header->type);
+	bool wanted = true;
+
+	if (least == SIZE_MAX || size < least + sizeof(struct sideband_trailer))
+		return false;
+	/* Names end before the trailer; its first byte is spent on a NUL, its time was read above. */
+	if (header->type != PERF_RECORD_FORK && header->type != PERF_RECORD_EXIT)
+		record[size - sizeof(struct sideband_trailer)] = '\0';
+	switch (header->type) {
+	case PERF_RECORD_MMAP2:
+		wanted = parse_mmap((const void *)record, &event);
+		break;
+	case PERF_RECORD_COMM:
+		wanted = parse_comm((const void *)record, &event);
+		break;
+	case PERF_RECORD_KSYMBOL:
+		wanted = parse_ksymbol((const void *)record, &event);
+		break;
+	case PERF_RECORD_LOST:
+		event.kind = SIDEBAND_LOST;
+		event.lost = ((const struct record_lost *)(const void *)record)->lost;
+		break;
+	default:
+		wanted = parse_task((const void *)record, &event);
+	}
+	if (wanted)
+		*ret_event = event;
+	return wanted;
+}
+
+int sideband_parse_cpus(const char *list, uint8_t *online, size_t limit)
+{
+	int count = 0;
+
+	memset(online, 0, limit);
+	while (*list && *list != '\n') {
+		char *end;
+		unsigned long first = strtoul(list, &end, 10), last = first;
+
+		if (end == list)
+			return -EINVAL;
+		if (*end == '-') {
+			list = end + 1;
+			last = strtoul(list, &end, 10);
+			if (end == list)
+				return -EINVAL;
+		}
+		if (last < first || last >= limit)
+			return -EINVAL;
+		for (; first <= last; first++) {
+			count += !online[first];
+			online[first] = 1;
+		}
+		list = *end == ',' ? end + 1 : end;
+		if (*end && *end != ',' && *end != '\n')
+			return -EINVAL;
+	}
+	return count ? count : -EINVAL;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The back end of the table compiler: rows become page blocks, rules too rare for 16 bits become escapes.
+ * Small files are written packed and at once; where the blocks outgrow the buffer, room for all the escapes
+ * and pages there can be is left in front of them as a hole, which a memfd does not store.
+ */
+#include "symbolizer/unwind_pages.h"
+
+#include "symbolizer/unwind_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PAGE_BYTES (1U << UNWIND_PAGE_BITS)
+#define ESCAPE_SLOTS (2 * UNWIND_MAX_ESCAPES) /* of the hash, a power of two */
+#define MAX_BLOCK (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
+#define RESERVED                                                                                              \
+	(sizeof(struct unwind_file) + UNWIND_MAX_ESCAPES * sizeof(struct unwind_escape) +                     \
+	 UNWIND_TABLE_MAX_PAGES * sizeof(struct unwind_file_page))
+
+struct unwind_pages {
+	int fd, error;
+	uint32_t page; /* the one being filled */
+	uint16_t rule; /* in force at its end */
+	uint32_t row_count;
+	struct unwind_row rows[UNWIND_MAX_PAGE_ROWS];
+	struct unwind_escape escapes[UNWIND_MAX_ESCAPES];
+	uint16_t escape_slots[ESCAPE_SLOTS]; /* index + 1 */
+	uint32_t escape_count;
+	uint16_t none; /* the rule of the escape UNWIND_CFA_NONE, 0: not made yet */
+	struct unwind_file_page *list; /* offsets count from the first block until the end */
+	uint32_t page_count, page_capacity;
+	uint64_t total_rows, unsupported;
+	uint64_t spilled; /* bytes of blocks already in the file */
+	size_t buffered;
+	uint8_t buffer[UNWIND_PAGES_BUFFER];
+};
+
+int unwind_pages_new(int fd, struct unwind_pages **ret_pages)
+{
+	/* So big that it comes fresh from the kernel: the parts that stay unused cost nothing. */
+	struct unwind_pages *pages = calloc(1, sizeof(*pages));
+
+	if (!pages)
+		return -ENOMEM;
+	pages->fd = fd;
+	pages->rule = UNWIND_RULE_NONE;
+	*ret_pages = pages;
+	return 0;
+}
+
+void unwind_pages_free(struct unwind_pages *pages)
+{
+	if (!pages)
+		return;
+	free(pages->list);
+	free(pages);
+}
+
+static int write_all(int fd, const void *bytes, size_t size, uint64_t offset)
+{
+	const uint8_t *at = bytes;
+
+	while (size) {
+		ssize_t wrote = pwrite(fd, at, size, (off_t)offset);
+
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote <= 0)
+			return wrote < 0 ? -errno : -EIO;
+		at += wrote;
+		offset += (uint64_t)wrote;
+		size -= (size_t)wrote;
+	}
+	return 0;
+}
+
+static void spill(struct unwind_pages *pages)
+{
+	if (!pages->error)
+		pages->error = write_all(pages->fd, pages->buffer, pages->buffered, RESERVED + pages->spilled);
+	pages->spilled += pages->buffered;
+	pages->buffered = 0;
+}
+
+static struct unwind_file_page *add_page(struct unwind_pages *pages)
+{
+	if (pages->page_count == UNWIND_TABLE_MAX_PAGES ||
+	    pages->total_rows + pages->row_count > UNWIND_TABLE_MAX_ROWS)
+		return NULL;
+	if (pages->page_count == pages->page_capacity) {
+		uint32_t wanted = pages->page_capacity ? pages->page_capacity * 2 : 64;
+		void *bigger = reallocarray(pages->list, wanted, sizeof(*pages->list));
+
+		if (!bigger) {
+			pages->error = -ENOMEM;
+			return NULL;
+		}
+		pages->list = bigger;
+		pages->page_capacity = wanted;
+	}
+	return &pages->list[pages->page_count++];
+}
+
+/* 257 bucket starts: the first row at or behind each 256 bytes of text, then the number of rows. */
+static void write_head(uint8_t *block, const struct unwind_row *rows, uint32_t count)
+{
+	uint16_t starts[UNWIND_HEAD_BYTES / 2] = { 0 };
+	uint32_t row = 0;
+
+	for (uint32_t bucket = 0; bucket <= UNWIND_BUCKETS; bucket++) {
+		while (row < count && (uint32_t)rows[row].pc >> UNWIND_BUCKET_BITS < bucket)
+			row++;
+		starts[bucket] = (uint16_t)row;
+	}
+	memcpy(block, starts, UNWIND_HEAD_BYTES);
+}
+
+/* The finished page goes into the buffer, unless no FDE touches it. */
+static void end_page(struct unwind_pages *pages)
+{
+	size_t bytes = UNWIND_HEAD_BYTES + pages->row_count * sizeof(struct unwind_row);
+	struct unwind_file_page *page;
+
+	if (!pages->row_count || (pages->row_count == 1 && pages->rows[0].rule == UNWIND_RULE_NONE))
+		return;
+	page = add_page(pages);
+	if (!page)
+		return;
+	if (bytes > UNWIND_PAGES_BUFFER - pages->buffered)
+		spill(pages);
+	*page = (struct unwind_file_page){ pages->page, (uint32_t)(pages->spilled + pages->buffered),
+					   (uint32_t)bytes };
+	write_head(pages->buffer + pages->buffered, pages->rows, pages->row_count);
+	memcpy(pages->buffer + pages->buffered + UNWIND_HEAD_BYTES, pages->rows,
+	       pages->row_count * sizeof(struct unwind_row));
+	pages->buffered += bytes;
+	pages->total_rows += pages->row_count;
+}
+
+static void begin_page(struct unwind_pages *pages, uint32_t page)
+{
+	pages->page = page;
+	pages->rows[0] = (struct unwind_row){ 0, pages->rule };
+	pages->row_count = 1;
+}
+
+static void move_to_page(struct unwind_pages *pages, uint32_t page)
+{
+	end_page(pages);
+	/* A function longer than a page: the pages inside it hold nothing but its rule. */
+	if (pages->rule != UNWIND_RULE_NONE) {
+		for (uint32_t between = pages->page + 1; between < page && !unwind_pages_full(pages);
+		     between++) {
+			begin_page(pages, between);
+			end_page(pages);
+		}
+	}
+	begin_page(pages, page);
+}
+
+void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
+{
+	uint32_t page = (uint32_t)(vaddr >> UNWIND_PAGE_BITS);
+	uint16_t pc = (uint16_t)vaddr;
+	struct unwind_row *last;
+
+	if (rule == pages->rule && pages->row_count)
+		return;
+	if (page != pages->page || !pages->row_count)
+		move_to_page(pages, page);
+	pages->rule = rule;
+	last = &pages->rows[pages->row_count - 1];
+	if (pc == last->pc) {
+		last->rule = rule;
+		if (pages->row_count > 1 && last[-1].rule == rule)
+			pages->row_count--;
+	} else if (pages->row_count < UNWIND_MAX_PAGE_ROWS) {
+		last[1] = (struct unwind_row){ pc, rule };
+		pages->row_count++;
+	} else { /* no compiler makes this: a row each 4 bytes. The rest of the page is unknown */
+		last->rule = unwind_pages_unsupported(pages);
+	}
+}
+
+static uint16_t add_escape(struct unwind_pages *pages, const struct unwind_escape *escape)
+{
+	pages->escapes[pages->escape_count] = *escape;
+	return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, pages->escape_count++);
+}
+
+uint16_t unwind_pages_unsupported(struct unwind_pages *pages)
+{
+	static const struct unwind_escape none = { .cfa = UNWIND_CFA_NONE, .bp = UNWIND_BP_UNKNOWN };
+
+	pages->unsupported++;
+	if (!pages->none) /* the last index is kept free for it */
+		pages->none = add_escape(pages, &none);
+	return pages->none;
+}
+
+uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_escape *escape)
+{
+	uint64_t hash = 0;
+	uint32_t words[sizeof(*escape) / 4];
+	uint32_t slot;
+
+	memcpy(words, escape, sizeof(words));
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ULL;
+	for (slot = (uint32_t)(hash >> 40) % ESCAPE_SLOTS; pages->escape_slots[slot];
+	     slot = (slot + 1) % ESCAPE_SLOTS) {
+		uint32_t index = pages->escape_slots[slot] - 1U;
+
+		if (!memcmp(&pages->escapes[index], escape, sizeof(*escape)))
+			return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, index);
+	}
+	if (pages->escape_count >= UNWIND_MAX_ESCAPES - 1)
+		return unwind_pages_unsupported(pages);
+	pages->escape_slots[slot] = (uint16_t)(pages->escape_count + 1);
+	return add_escape(pages, escape);
+}
+
+bool unwind_pages_full(const struct unwind_pages *pages)
+{
+	return pages->error || pages->page_count == UNWIND_TABLE_MAX_PAGES ||
+	       pages->total_rows + UNWIND_MAX_PAGE_ROWS > UNWIND_TABLE_MAX_ROWS;
+}
+
+static int write_front(struct unwind_pages *pages, uint64_t blocks)
+{
+	const struct unwind_file header = {
+		UNWIND_FILE_MAGIC, pages->escape_count, pages->page_count, (uint32_t)pages->total_rows,
+	};
+	size_t escape_bytes = pages->escape_count * sizeof(struct unwind_escape);
+	int error = write_all(pages->fd, &header, sizeof(header), 0);
+
+	for (uint32_t i = 0; i < pages->page_count; i++)
+		pages->list[i].offset += (uint32_t)blocks;
+	if (!error)
+		error = write_all(pages->fd, pages->escapes, escape_bytes, sizeof(header));
+	if (!error)
+		error = write_all(pages->fd, pages->list, pages->page_count * sizeof(*pages->list),
+				  sizeof(header) + escape_bytes);
+	return error;
+}
+
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost,
+			struct symbolizer_table *ret_table)
+{
+	uint64_t blocks = RESERVED;
+	int error;
+
+	pages->unsupported += lost;
+	unwind_pages_add(pages, vaddr, UNWIND_RULE_NONE);
+	end_page(pages);
+	if (!pages->spilled)
+		blocks = sizeof(struct unwind_file) + pages->escape_count * sizeof(struct unwind_escape) +
+			 pages->page_count * sizeof(struct unwind_file_page);
+	error = pages->error;
+	if (!error)
+		error = write_all(pages->fd, pages->buffer, pages->buffered, blocks + pages->spilled);
+	if (!error)
+		error = write_front(pages, blocks);
+	if (error)
+		return error;
+	ret_table->bytes = blocks + pages->spilled + pages->buffered;
+	ret_table->pages = pages->page_count;
+	ret_table->rows = (uint32_t)pages->total_rows;
+	ret_table->escapes = pages->escape_count;
+	ret_table->unsupported = (uint32_t)(pages->unsupported < UINT32_MAX ? pages->unsupported : UINT32_MAX);
+	return 0;
+}

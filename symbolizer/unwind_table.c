@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The front end of the table compiler: finds .eh_frame, walks its FDEs in the order of their addresses and
+ * turns each rule of the CFI interpreter into the 16 bits of abi/unwind.h. One broken FDE costs its own rows
+ * only.
+ */
+#include "symbolizer/unwind_table.h"
+
+#include "base/clean.h"
+#include "symbolizer/cfi_private.h"
+#include "symbolizer/unwind_pages.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define PADDING 15 /* functions are aligned to 16; a gap below it is no code and needs no row of its own */
+#define ENCODING_TABLE 0x3b /* DW_EH_PE_datarel | sdata4: what all linkers write */
+
+struct table_entry { /* of .eh_frame_hdr, relative to its address */
+	int32_t start, fde;
+};
+
+struct build {
+	struct image *image;
+	struct cfi_section *section;
+	const uint8_t *entries; /* struct table_entry, unaligned; NULL: use `places` */
+	uint64_t hdr_vaddr;
+	struct cfi_place *places;
+	size_t count;
+	struct unwind_pages *pages;
+	struct cfi_rule last; /* the one `rule` was made of */
+	uint16_t rule;
+	bool any;
+	uint64_t end;   /* of the last FDE */
+	bool has_end;   /* the section's size is known, not only its segment's */
+	uint64_t bad; /* FDEs of which nothing could be used */
+};
+
+/* The bytes from a virtual address to the end of its segment's file part. */
+static const uint8_t *bytes_from(const struct image *image, uint64_t vaddr, size_t *ret_size)
+{
+	const struct symbolizer_segment *segments;
+	size_t count = image_segments(image, &segments);
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t into = vaddr - segments[i].vaddr;
+		const uint8_t *bytes;
+
+		if (vaddr < segments[i].vaddr || into >= segments[i].filesz)
+			continue;
+		bytes = image_at(image, vaddr, segments[i].filesz - into);
+		if (bytes) {
+			*ret_size = segments[i].filesz - into;
+			return bytes;
+		}
+	}
+	return NULL;
+}
+
+/* Text that can be executed and is in the file: rows for anything else could only waste memory. */
+static bool is_text(const struct image *image, uint64_t start, uint64_t end)
+{
+	const struct symbolizer_segment *segments;
+	size_t count = image_segments(image, &segments);
+
+	for (size_t i = 0; i < count; i++)
+		if (segments[i].flags & PF_X && start >= segments[i].vaddr &&
+		    end - segments[i].vaddr <= segments[i].filesz && image_at(image, start, end - start))
+			return end >> (UNWIND_PAGE_BITS + 32) == 0;
+	return false;
+}
+
+/* rbp in terms of the CFA where that is possible. */
+static void settle_bp(struct cfi_rule *rule)
+{
+	bool from_rsp = rule->cfa == UNWIND_CFA_REG && rule->cfa_reg == DWARF_RSP;
+	int64_t offset = rule->bp_offset;
+
+	if (rule->bp == CFI_BP_RSP) {
+		offset -= rule->cfa_offset;
+		rule->bp = from_rsp && offset >= INT32_MIN ? CFI_BP_CFA : CFI_BP_UNKNOWN;
+		rule->bp_offset = rule->bp == CFI_BP_CFA ? (int32_t)offset : 0;
+	}
+	/*
+	 * A slot below rsp: the epilogue has popped rbp already (compilers do not say so), it still has the
+	 * value, and a copied stack does not reach there.
+	 */
+	if (rule->bp == CFI_BP_CFA && from_rsp && (int64_t)rule->cfa_offset + rule->bp_offset < 0) {
+		rule->bp = CFI_BP_SAME;
+		rule->bp_offset = 0;
+	}
+}
+
+/* The 16-bit form; 0 where the rule needs an escape. */
+static uint16_t short_rule(const struct cfi_rule *rule)
+{
+	unsigned int slot = 0, offset8 = (unsigned int)rule->cfa_offset / 8;
+
+	if (rule->cfa != UNWIND_CFA_REG || rule->ra_offset != -8 || rule->cfa_offset & 7 ||
+	    rule->cfa_offset < 0 || offset8 > 0x7ff ||
+	    (rule->cfa_reg != DWARF_RSP && rule->cfa_reg != DWARF_RBP))
+		return 0;
+	if (rule->bp == CFI_BP_CFA) {
+		if (rule->bp_offset & 7 || rule->bp_offset > -16 || rule->bp_offset < -64)
+			return 0;
+		slot = (unsigned int)(-rule->bp_offset / 8 - 1);
+	} else if (rule->bp != CFI_BP_SAME) {
+		return 0;
+	}
+	if (rule->cfa_reg == DWARF_RSP)
+		return UNWIND_RULE(UNWIND_KIND_RSP, slot, offset8);
+	return UNWIND_RULE(UNWIND_KIND_RBP, slot, offset8);
+}
+
+static uint16_t escape_rule(struct build *build, const struct cfi_rule *rule)
+{
+	static const uint8_t bp[] = {
+		[CFI_BP_SAME] = UNWIND_BP_SAME,
+		[CFI_BP_CFA] = UNWIND_BP_CFA,
+		[CFI_BP_RBP] = UNWIND_BP_RBP,
+		[CFI_BP_RSP] = UNWIND_BP_UNKNOWN,
+		[CFI_BP_UNKNOWN] = UNWIND_BP_UNKNOWN,
+	};
+	const struct unwind_escape escape = {
+		.cfa = rule->cfa, .reg = rule->cfa_reg, .bp = bp[rule->bp], .cfa_offset = rule->cfa_offset,
+		.cfa_add = rule->cfa_add, .bp_offset = rule->bp_offset, .ra_offset = rule->ra_offset,
+	};
+
+	return unwind_pages_escape(build->pages, &escape);
+}
+
+static uint16_t encode(struct build *build, struct cfi_rule rule)
+{
+	static const struct unwind_escape signal = {
+		.cfa = UNWIND_CFA_SIGNAL, .reg = DWARF_RSP, .bp = UNWIND_BP_UNKNOWN,
+	};
+	uint16_t encoded;
+
+	if (rule.ra == CFI_RA_OUTERMOST)
+		return UNWIND_RULE_OUTERMOST;
+	if (rule.cfa == UNWIND_CFA_SIGNAL)
+		return unwind_pages_escape(build->pages, &signal);
+	if (rule.cfa == UNWIND_CFA_NONE || rule.ra != CFI_RA_CFA)
+		return unwind_pages_unsupported(build->pages);
+	settle_bp(&rule);
+	encoded = short_rule(&rule);
+	return encoded ? encoded : escape_rule(build, &rule);
+}
+
+static void add_row(void *context, uint64_t start, const struct cfi_rule *rule)
+{
+	struct build *build = context;
+
+	if (!build->any || memcmp(&build->last, rule, sizeof(*rule))) {
+		build->last = *rule;
+		build->rule = encode(build, *rule);
+		build->any = true;
+	}
+	unwind_pages_add(build->pages, start, build->rule);
+}
+
+/* Where FDE number `index` starts and lies; false: not in the section. */
+static bool read_place(const struct build *build, size_t index, struct cfi_place *ret_place)
+{
+	struct table_entry entry;
+
+	if (!build->entries) {
+		*ret_place = build->places[index];
+		return true;
+	}
+	memcpy(&entry, build->entries + index * sizeof(entry), sizeof(entry));
+	ret_place->start = build->hdr_vaddr + (uint64_t)(int64_t)entry.start;
+	ret_place->offset = build->hdr_vaddr + (uint64_t)(int64_t)entry.fde - build->section->vaddr;
+	return ret_place->offset < build->section->size;
+}
+
+/* One FDE, cut where the next one starts. */
+static void add_fde(struct build *build, const struct cfi_place *place, uint64_t next)
+{
+	struct cfi_fde fde;
+
+	if (cfi_fde(build->section, place->offset, &fde) < 0 || fde.start != place->start ||
+	    fde.start < build->end || !is_text(build->image, fde.start, fde.end)) {
+		build->bad++;
+		return;
+	}
+	if (build->end && fde.start - build->end > PADDING)
+		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
+	cfi_run(build->section, &fde, next, add_row, build);
+	build->end = fde.end < next ? fde.end : next;
+}
+
+static void add_all(struct build *build)
+{
+	struct cfi_place place = { 0 }, next;
+
+	for (size_t i = 0; i < build->count && !unwind_pages_full(build->pages); i++) {
+		bool known = read_place(build, i, &place);
+
+		next.start = UINT64_MAX;
+		if (i + 1 < build->count)
+			read_place(build, i + 1, &next);
+		if (known && place.start < next.start)
+			add_fde(build, &place, next.start);
+		else
+			build->bad++;
+	}
+}
+
+/* Takes the sorted table of .eh_frame_hdr, if there is one of the usual form and truly sorted. */
+static void use_table(struct build *build, const uint8_t *hdr, struct cursor cursor)
+{
+	uint64_t count = hdr[2] == 0x03 ? cursor_fixed(&cursor, 4) : 0; /* udata4 */
+	int32_t last = INT32_MIN;
+
+	if (hdr[3] != ENCODING_TABLE || cursor.broken || !count || count > CFI_MAX_FDES ||
+	    count > (uint64_t)(cursor.end - cursor.at) / sizeof(struct table_entry))
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct table_entry entry;
+
+		memcpy(&entry, cursor.at + i * sizeof(entry), sizeof(entry));
+		if (entry.start < last)
+			return;
+		last = entry.start;
+	}
+	build->entries = cursor.at;
+	build->count = count;
+}
+
+/* .eh_frame by what .eh_frame_hdr points at, in which case it may lack an end of its own. */
+static const uint8_t *find_by_hdr(struct build *build, uint64_t *ret_vaddr, size_t *ret_size)
+{
+	uint64_t vaddr, hdr_size, frame;
+	const uint8_t *hdr;
+	struct cursor cursor;
+
+	if (image_eh_frame_hdr(build->image, &vaddr, &hdr_size) < 0 || hdr_size < 4)
+		return NULL;
+	hdr = image_at(build->image, vaddr, hdr_size);
+	if (!hdr || hdr[0] != 1)
+		return NULL;
+	cursor = (struct cursor){ hdr + 4, hdr + hdr_size, false };
+	frame = cfi_pointer(&cursor, hdr[1], vaddr + 4);
+	if (cursor.broken)
+		return NULL;
+	build->hdr_vaddr = vaddr;
+	use_table(build, hdr, cursor);
+	*ret_vaddr = frame;
+	return bytes_from(build->image, frame, ret_size);
+}
+
+static const uint8_t *find_frame(struct build *build, uint64_t *ret_vaddr, size_t *ret_size)
+{
+	const struct image_section *section = image_find(build->image, ".eh_frame");
+	const uint8_t *bytes = find_by_hdr(build, ret_vaddr, ret_size), *section_bytes;
+	size_t size;
+
+	if (!section || image_bytes(build->image, section, &section_bytes, &size) < 0)
+		return bytes;
+	if (bytes && *ret_vaddr == section->vaddr) {
+		if (size < *ret_size)
+			*ret_size = size;
+		build->has_end = true;
+		return bytes;
+	}
+	if (bytes && build->entries) /* the loader's own pointer wins over a section header nobody loads */
+		return bytes;
+	*ret_vaddr = section->vaddr;
+	*ret_size = size;
+	build->has_end = true;
+	return section_bytes;
+}
+
+static int build_pages(struct build *build)
+{
+	const uint8_t *bytes;
+	uint64_t vaddr;
+	size_t size;
+
+	bytes = find_frame(build, &vaddr, &size);
+	if (!bytes)
+		return 0;
+	cfi_init(build->section, bytes, size, vaddr);
+	if (!build->entries) {
+		long count = cfi_scan(build->section, build->has_end, &build->places, &build->bad);
+
+		if (count < 0)
+			return (int)count;
+		build->count = (size_t)count;
+	}
+	add_all(build);
+	return 0;
+}
+
+int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret_table)
+{
+	auto_free struct cfi_section *section = malloc(sizeof(*section));
+	struct build build = { .image = image, .section = section };
+	int error;
+
+	if (!section)
+		return -ENOMEM;
+	error = unwind_pages_new(fd, &build.pages);
+	if (!error)
+		error = build_pages(&build);
+	if (!error)
+		error = unwind_pages_finish(build.pages, build.end, build.bad, ret_table);
+	free(build.places);
+	unwind_pages_free(build.pages);
+	return error;
+}

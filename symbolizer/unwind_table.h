@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Compiles an image's .eh_frame into the rows by which the kernel side unwinds: a struct unwind_file
+ * (include/symbolizer.h) with blocks as in include/abi/unwind.h. An image without .eh_frame gives a file
+ * without pages: every look-up in it finds "no FDE here", which is the truth.
+ */
+#ifndef SYMBOLIZER_UNWIND_TABLE_H
+#define SYMBOLIZER_UNWIND_TABLE_H
+
+#include "symbolizer/image.h"
+
+#define UNWIND_TABLE_MAX_ROWS (8U << 20)
+#define UNWIND_TABLE_MAX_PAGES (1U << 15) /* 2 GiB of text, what x86-64's code model allows */
+
+/* Writes from the start of `fd` and fills all but ret_table->reply. 0 or -errno. */
+int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret_table);
+
+#endif

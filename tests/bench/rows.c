@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bench: how fast .eh_frame becomes unwind rows and how small they are, over every ELF file below the folders
+ * given (/usr/bin and /usr/lib). The peer is libdw's dwarf_cfi_addrframe, asked for the same rows of a sample
+ * of the files right after each of them. Prints one `name value unit` a line.
+ *
+ * Links libsymbolizer, libbase, libdw and libelf.
+ */
+#include "base/clean.h"
+#include "symbolizer/unwind_table.h"
+
+#include "abi/unwind.h"
+
+#include <elfutils/libdw.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define MAX_FILES 65536
+#define SAMPLE_EVERY 16      /* files that libdw is asked about, too */
+#define SAMPLE_MAX_ROWS 200000 /* of one file: libdw is quadratic in a function */
+
+struct totals {
+	uint64_t files, empty, failed, rows, bytes, pages, escapes, unsupported, ns;
+	uint64_t sample_files, sample_rows, sample_ns, libdw_ns;
+	uint64_t per_file_ns[MAX_FILES];
+};
+
+struct seen {
+	dev_t device;
+	ino_t inode;
+};
+
+static struct totals totals;
+static struct seen seen[MAX_FILES];
+static size_t seen_count;
+static bool timed;
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+/* The time libdw takes to say the rule at each of our rows. */
+static uint64_t time_libdw(int fd, const uint8_t *bytes)
+{
+	const struct unwind_file *header = (const void *)bytes;
+	const struct unwind_file_page *pages =
+		(const void *)(bytes + sizeof(*header) + header->escapes * sizeof(struct unwind_escape));
+	uint64_t start = now_ns();
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	Dwarf_CFI *cfi = dwarf_getcfi_elf(elf);
+
+	for (uint32_t p = 0; cfi && p < header->pages; p++) {
+		const struct unwind_row *rows = (const void *)(bytes + pages[p].offset + UNWIND_HEAD_BYTES);
+		size_t count = (pages[p].bytes - UNWIND_HEAD_BYTES) / sizeof(*rows), length;
+
+		for (size_t i = 0; i < count; i++) {
+			Dwarf_Op memory[3], *ops;
+			Dwarf_Frame *frame;
+
+			if (dwarf_cfi_addrframe(cfi, (uint64_t)pages[p].page << 16 | rows[i].pc, &frame))
+				continue;
+			dwarf_frame_cfa(frame, &ops, &length);
+			dwarf_frame_register(frame, 6, memory, &ops, &length);
+			dwarf_frame_register(frame, 16, memory, &ops, &length);
+			free(frame);
+		}
+	}
+	dwarf_cfi_end(cfi);
+	elf_end(elf);
+	return now_ns() - start;
+}
+
+static void sample_libdw(int fd, int table, const struct symbolizer_table *report, uint64_t ns)
+{
+	void *bytes = mmap(NULL, report->bytes, PROT_READ, MAP_SHARED, table, 0);
+
+	if (bytes == MAP_FAILED)
+		return;
+	totals.sample_files++;
+	totals.sample_rows += report->rows;
+	totals.sample_ns += ns;
+	totals.libdw_ns += time_libdw(fd, bytes);
+	munmap(bytes, report->bytes);
+}
+
+static void count_file(const struct symbolizer_table *report, uint64_t ns)
+{
+	totals.per_file_ns[totals.files++] = ns;
+	totals.empty += !report->rows;
+	totals.rows += report->rows;
+	totals.pages += report->pages;
+	totals.escapes += report->escapes;
+	totals.unsupported += report->unsupported;
+	totals.ns += ns;
+	/* What the kernel side will hold: blocks, escapes and a directory entry a page. */
+	totals.bytes += report->rows * sizeof(struct unwind_row) +
+			report->pages * (UNWIND_HEAD_BYTES + sizeof(struct unwind_page)) +
+			report->escapes * sizeof(struct unwind_escape);
+}
+
+/* From the open descriptor to the finished table, as a symbolizer does it. */
+static void run_file(int fd)
+{
+	auto_fd int table = memfd_create("rows", MFD_CLOEXEC);
+	struct symbolizer_table report;
+	struct image *image = NULL;
+	uint64_t start = now_ns();
+	int error = image_open(fd, &image);
+
+	if (error) /* a script, another machine */
+		return;
+	error = unwind_table_write(image, table, &report);
+	image_close(image);
+	start = now_ns() - start;
+	if (!timed)
+		return;
+	if (error) {
+		totals.failed++;
+		return;
+	}
+	count_file(&report, start);
+	if (totals.files % SAMPLE_EVERY == 0 && report.rows && report.rows < SAMPLE_MAX_ROWS)
+		sample_libdw(fd, table, &report, start);
+}
+
+static int visit(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+	auto_fd int fd = -1;
+
+	(void)place;
+	if (type != FTW_F || !S_ISREG(status->st_mode) || status->st_size < 64 || seen_count == MAX_FILES)
+		return 0;
+	for (size_t i = seen_count; status->st_nlink > 1 && i-- > 0;)
+		if (seen[i].device == status->st_dev && seen[i].inode == status->st_ino)
+			return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char magic[4];
+	if (fd < 0 || pread(fd, magic, 4, 0) != 4 || memcmp(magic, "\177ELF", 4))
+		return 0;
+	seen[seen_count++] = (struct seen){ status->st_dev, status->st_ino };
+	run_file(fd);
+	return 0;
+}
+
+static int compare_ns(const void *left, const void *right)
+{
+	const uint64_t *a = left, *b = right;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+static void report(void)
+{
+	double ours, libdw;
+	struct rusage usage;
+
+	qsort(totals.per_file_ns, totals.files, sizeof(totals.per_file_ns[0]), compare_ns);
+	getrusage(RUSAGE_SELF, &usage);
+	printf("rows.files %" PRIu64 " files\n", totals.files);
+	printf("rows.files_without_rows %" PRIu64 " files\n", totals.empty);
+	printf("rows.failed %" PRIu64 " files\n", totals.failed);
+	if (!totals.files || !totals.rows)
+		return;
+	printf("rows.rows %" PRIu64 " rows\n", totals.rows);
+	printf("rows.unsupported %" PRIu64 " rows\n", totals.unsupported);
+	printf("rows.escapes %" PRIu64 " escapes\n", totals.escapes);
+	printf("rows.per_second %.1f M/s\nrows.bytes_per_row %.3f bytes\n",
+	       (double)totals.rows * 1e3 / (double)totals.ns, (double)totals.bytes / (double)totals.rows);
+	printf("rows.file_p50 %.1f us\nrows.file_p99 %.1f us\nrows.file_max %.1f us\n",
+	       (double)totals.per_file_ns[totals.files / 2] / 1e3,
+	       (double)totals.per_file_ns[totals.files * 99 / 100] / 1e3,
+	       (double)totals.per_file_ns[totals.files - 1] / 1e3);
+	if (!totals.sample_rows)
+		return;
+	ours = (double)totals.sample_ns / (double)totals.sample_rows;
+	libdw = (double)totals.libdw_ns / (double)totals.sample_rows;
+	printf("rows.sample %" PRIu64 " files\nrows.sample_ours %.1f ns/row\nrows.sample_libdw %.1f ns/row\n",
+	       totals.sample_files, ours, libdw);
+	printf("rows.ratio_to_libdw %.3f x\n", ours / libdw);
+}
+
+int main(int argc, char **argv)
+{
+	static char *standard[] = { "/usr/bin", "/usr/lib" };
+	char **folders = argc > 1 ? argv + 1 : standard;
+	int count = argc > 1 ? argc - 1 : 2;
+
+	elf_version(EV_CURRENT);
+	for (int round = 0; round < 2; round++) { /* the first only brings the files into memory */
+		timed = round == 1;
+		seen_count = 0;
+		for (int i = 0; i < count; i++)
+			nftw(folders[i], visit, 32, FTW_PHYS);
+	}
+	report();
+	return totals.failed ? 1 : 0;
+}

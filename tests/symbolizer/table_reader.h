@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * For tests: the file of unwind_table_write, checked for all that a reader in the kernel relies on, and its
+ * rules in words. The look-up is the one of abi/unwind.h, written down a second time.
+ */
+#ifndef TESTS_TABLE_READER_H
+#define TESTS_TABLE_READER_H
+
+#include "abi/unwind.h"
+#include "base/clean.h"
+#include "symbolizer/unwind_table.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <cmocka.h>
+
+struct table {
+	const uint8_t *bytes;
+	size_t size;
+	const struct unwind_file *header;
+	const struct unwind_escape *escapes;
+	const struct unwind_file_page *pages;
+	struct symbolizer_table report;
+};
+
+/* Everything that a reader in the kernel relies on. */
+static void check_page(const struct table *table, const struct unwind_file_page *page)
+{
+	const uint16_t *starts = (const void *)(table->bytes + page->offset);
+	const struct unwind_row *rows = (const void *)(table->bytes + page->offset + UNWIND_HEAD_BYTES);
+	uint32_t count = starts[UNWIND_BUCKETS];
+
+	assert_int_equal(page->offset % 4, 0);
+	assert_true((uint64_t)page->offset + page->bytes <= table->size);
+	assert_int_equal(page->bytes, UNWIND_HEAD_BYTES + count * sizeof(*rows));
+	assert_in_range(count, 1, UNWIND_MAX_PAGE_ROWS);
+	assert_int_equal(rows[0].pc, 0);
+	assert_int_equal(starts[0], 0);
+	for (uint32_t i = 0; i < count; i++) {
+		if (i) {
+			assert_true(rows[i].pc > rows[i - 1].pc);
+			assert_int_not_equal(rows[i].rule, rows[i - 1].rule);
+		}
+		assert_in_range(i, starts[rows[i].pc >> 8], starts[(rows[i].pc >> 8) + 1] - 1);
+		if (rows[i].rule >> 14 == UNWIND_KIND_ESCAPE)
+			assert_true((rows[i].rule & 0x3fff) < table->header->escapes);
+	}
+}
+
+static void table_open(struct image *image, struct table *ret_table)
+{
+	struct table table = { 0 };
+	auto_fd int fd = memfd_create("rows", MFD_CLOEXEC);
+	uint64_t rows = 0;
+	struct stat status;
+
+	assert_true(fd >= 0);
+	assert_int_equal(unwind_table_write(image, fd, &table.report), 0);
+	assert_int_equal(fstat(fd, &status), 0);
+	table.size = (size_t)status.st_size;
+	assert_int_equal(table.size, table.report.bytes);
+	table.bytes = mmap(NULL, table.size, PROT_READ, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(table.bytes, MAP_FAILED);
+	table.header = (const void *)table.bytes;
+	table.escapes = (const void *)(table.header + 1);
+	table.pages = (const void *)(table.escapes + table.header->escapes);
+	assert_int_equal(table.header->magic, UNWIND_FILE_MAGIC);
+	assert_int_equal(table.header->pages, table.report.pages);
+	assert_int_equal(table.header->escapes, table.report.escapes);
+	assert_true(table.header->escapes <= UNWIND_MAX_ESCAPES);
+	for (uint32_t i = 0; i < table.header->pages; i++) {
+		if (i)
+			assert_true(table.pages[i].page > table.pages[i - 1].page);
+		check_page(&table, &table.pages[i]);
+		rows += (table.pages[i].bytes - UNWIND_HEAD_BYTES) / sizeof(struct unwind_row);
+	}
+	assert_int_equal(rows, table.report.rows);
+	*ret_table = table;
+}
+
+static void table_close(struct table *table)
+{
+	munmap((void *)table->bytes, table->size);
+}
+
+static uint16_t table_find(const struct table *table, uint64_t vaddr)
+{
+	uint32_t low = 0, high = table->header->pages;
+	const struct unwind_row *rows;
+	const uint16_t *starts;
+	uint32_t row;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (table->pages[middle].page < vaddr >> 16)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == table->header->pages || table->pages[low].page != vaddr >> 16)
+		return UNWIND_RULE_NONE;
+	starts = (const void *)(table->bytes + table->pages[low].offset);
+	rows = (const void *)(table->bytes + table->pages[low].offset + UNWIND_HEAD_BYTES);
+	row = starts[(vaddr >> 8) & 255];
+	while (row < starts[((vaddr >> 8) & 255) + 1] && rows[row].pc <= (vaddr & 0xffff))
+		row++;
+	return rows[row - 1].rule;
+}
+
+/* A rule in words, in which both sides are compared. */
+static void describe_escape(const struct unwind_escape *escape, char *text)
+{
+	char bp[40], cfa[40];
+
+	if (escape->cfa == UNWIND_CFA_NONE || escape->cfa == UNWIND_CFA_SIGNAL) {
+		strcpy(text, escape->cfa == UNWIND_CFA_NONE ? "unsupported" : "signal");
+		return;
+	}
+	if (escape->cfa == UNWIND_CFA_REG)
+		sprintf(cfa, "r%d%+d", escape->reg, escape->cfa_offset);
+	else if (escape->cfa == UNWIND_CFA_DEREF)
+		sprintf(cfa, "*(r%d%+d)%+d", escape->reg, escape->cfa_offset, escape->cfa_add);
+	else
+		sprintf(cfa, "plt %d", escape->cfa_offset);
+	if (escape->bp == UNWIND_BP_SAME)
+		strcpy(bp, "same");
+	else if (escape->bp == UNWIND_BP_UNKNOWN)
+		strcpy(bp, "unknown");
+	else
+		sprintf(bp, "%s%+d", escape->bp == UNWIND_BP_CFA ? "cfa" : "rbp", escape->bp_offset);
+	sprintf(text, "%s bp %s ra %+d", cfa, bp, escape->ra_offset);
+}
+
+static void describe(const struct table *table, uint64_t vaddr, char *text)
+{
+	uint16_t rule = table_find(table, vaddr);
+	int slot = rule >> 11 & 7, offset = (rule & 0x7ff) * 8;
+
+	switch (rule >> 14) {
+	case UNWIND_KIND_END:
+		strcpy(text, rule == UNWIND_RULE_OUTERMOST ? "outermost" : "none");
+		assert_true(rule <= UNWIND_RULE_OUTERMOST);
+		return;
+	case UNWIND_KIND_ESCAPE:
+		describe_escape(&table->escapes[rule & 0x3fff], text);
+		return;
+	default:
+		text += sprintf(text, "r%d%+d bp ", rule >> 14 == UNWIND_KIND_RSP ? 7 : 6, offset);
+		text += slot ? sprintf(text, "cfa%+d", -8 * (slot + 1)) : sprintf(text, "same");
+		strcpy(text, " ra -8");
+	}
+}
+
+static inline double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+#endif

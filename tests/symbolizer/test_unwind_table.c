@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this
+ * machine and of its compilers; then thousands of broken copies of one.
+ */
+#include "table_reader.h"
+
+#include <dwarf.h>
+#include <elf.h>
+#include <elfutils/libdw.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <limits.h>
+
+/* ---- what libdw says ----------------------------------------------------------------------------------- */
+
+static bool same_ops(const Dwarf_Op *ops, size_t count, const uint8_t *codes, size_t wanted)
+{
+	for (size_t i = 0; i < count && i < wanted; i++)
+		if (codes[i] && ops[i].atom != codes[i])
+			return false;
+	return count == wanted;
+}
+
+static bool oracle_cfa(Dwarf_Frame *frame, bool signal, char *text, int *ret_rsp_offset)
+{
+	static const uint8_t plt[] = { DW_OP_breg7, DW_OP_breg16, DW_OP_lit15, DW_OP_and, 0,
+				       DW_OP_ge,    DW_OP_lit3,   DW_OP_shl,   DW_OP_plus };
+	Dwarf_Op *ops;
+	size_t count;
+
+	*ret_rsp_offset = INT_MAX;
+	if (dwarf_frame_cfa(frame, &ops, &count) || !count)
+		return false;
+	if (same_ops(ops, count, plt, sizeof(plt))) {
+		sprintf(text, "plt %d", ops[4].atom - DW_OP_lit0);
+		return true;
+	}
+	if (count == 1 && ops[0].atom == DW_OP_bregx) {
+		sprintf(text, "r%d%+d", (int)ops[0].number, (int)ops[0].number2);
+		if (ops[0].number == 7)
+			*ret_rsp_offset = (int)ops[0].number2;
+		return ops[0].number < 16;
+	}
+	if (ops[0].atom < DW_OP_breg0 || ops[0].atom > DW_OP_breg15)
+		return false;
+	if (count == 1) {
+		sprintf(text, "r%d%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number);
+		if (ops[0].atom == DW_OP_breg7)
+			*ret_rsp_offset = (int)ops[0].number;
+		return true;
+	}
+	if (ops[1].atom != DW_OP_deref || count > 3 || (count == 3 && ops[2].atom != DW_OP_plus_uconst))
+		return false;
+	sprintf(text, "*(r%d%+d)%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number,
+		count == 3 ? (int)ops[2].number : 0);
+	if (signal && !strcmp(text, "*(r7+160)+0"))
+		strcpy(text, "signal");
+	return true;
+}
+
+/* The register's place; false: an undefined one. */
+static bool oracle_register(Dwarf_Frame *frame, int number, int rsp_offset, char *text)
+{
+	Dwarf_Op memory[3], *ops;
+	size_t count;
+
+	assert_int_equal(dwarf_frame_register(frame, number, memory, &ops, &count), 0);
+	if (!count) {
+		strcpy(text, ops ? "unknown" : "same");
+		return !ops;
+	}
+	if (ops[0].atom == DW_OP_call_frame_cfa && count <= 2 &&
+	    (count == 1 || ops[1].atom == DW_OP_plus_uconst)) {
+		int offset = count == 2 ? (int)ops[1].number : 0;
+
+		/* Below rsp: popped, so the register has it. */
+		if (number == 6 && rsp_offset != INT_MAX && rsp_offset + offset < 0)
+			strcpy(text, "same");
+		else
+			sprintf(text, "cfa%+d", offset);
+	} else if (ops[0].atom == DW_OP_call_frame_cfa && count == 2 && ops[1].atom == DW_OP_breg6) {
+		sprintf(text, "rbp%+d", (int)ops[1].number);
+	} else if (count == 1 && ops[0].atom == DW_OP_breg6) {
+		sprintf(text, "rbp%+d", (int)ops[0].number);
+	} else {
+		strcpy(text, "unknown");
+	}
+	return true;
+}
+
+static void oracle_describe(Dwarf_CFI *cfi, uint64_t vaddr, char *text)
+{
+	char cfa[60], bp[40], ra[40];
+	Dwarf_Frame *frame = NULL;
+	int rsp_offset;
+	bool signal;
+
+	strcpy(text, "none");
+	if (dwarf_cfi_addrframe(cfi, vaddr, &frame))
+		return;
+	dwarf_frame_info(frame, NULL, NULL, &signal);
+	strcpy(text, "unsupported");
+	if (!oracle_register(frame, 16, INT_MAX, ra)) {
+		strcpy(text, "outermost");
+	} else if (oracle_cfa(frame, signal, cfa, &rsp_offset)) {
+		oracle_register(frame, 6, rsp_offset, bp);
+		if (!strcmp(cfa, "signal"))
+			strcpy(text, "signal");
+		else if (!strncmp(ra, "cfa", 3))
+			sprintf(text, "%s bp %s ra %s", cfa, bp, ra + 3);
+	}
+	free(frame);
+}
+
+/* ---- comparing ----------------------------------------------------------------------------------------- */
+
+struct comparison {
+	const char *path;
+	struct table table;
+	Dwarf_CFI *cfi;
+	uint64_t compared, padding;
+	char kinds[4096]; /* escape rules met, for a test to look for */
+};
+
+/* An address behind a function's end, in its padding, may carry the function's rule: nothing runs there. */
+static bool is_padding(struct comparison *comparison, uint64_t vaddr, const char *ours)
+{
+	char theirs[160];
+
+	for (uint64_t back = 1; back <= 15; back++) {
+		oracle_describe(comparison->cfi, vaddr - back, theirs);
+		if (strcmp(theirs, "none"))
+			return !strcmp(theirs, ours);
+	}
+	return false;
+}
+
+static void compare(struct comparison *comparison, uint64_t vaddr)
+{
+	char ours[160], theirs[160];
+
+	describe(&comparison->table, vaddr, ours);
+	oracle_describe(comparison->cfi, vaddr, theirs);
+	comparison->compared++;
+	if (!strcmp(ours, theirs))
+		return;
+	if (!strcmp(theirs, "none") && is_padding(comparison, vaddr, ours)) {
+		comparison->padding++;
+		return;
+	}
+	fail_msg("%s 0x%" PRIx64 ": ours \"%s\", libdw's \"%s\"", comparison->path, vaddr, ours, theirs);
+}
+
+static void compare_rows(struct comparison *comparison, uint64_t samples)
+{
+	const struct table *table = &comparison->table;
+	uint64_t step = table->report.rows / samples + 1, seen = 0;
+
+	for (uint32_t p = 0; p < table->header->pages; p++) {
+		const struct unwind_file_page *page = &table->pages[p];
+		const struct unwind_row *rows = (const void *)(table->bytes + page->offset + UNWIND_HEAD_BYTES);
+		uint32_t count = (page->bytes - UNWIND_HEAD_BYTES) / sizeof(*rows);
+
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t vaddr = (uint64_t)page->page << 16 | rows[i].pc;
+			uint64_t end = i + 1 < count ? rows[i + 1].pc : rows[i].pc + 1U;
+			bool escape = rows[i].rule >> 14 == UNWIND_KIND_ESCAPE;
+
+			if (seen++ % step && !escape)
+				continue;
+			compare(comparison, vaddr);
+			compare(comparison, vaddr - 1);
+			compare(comparison, vaddr + (end - rows[i].pc) / 2);
+			if (escape && strlen(comparison->kinds) < sizeof(comparison->kinds) - 160) {
+				describe_escape(&table->escapes[rows[i].rule & 0x3fff],
+						comparison->kinds + strlen(comparison->kinds));
+				strcat(comparison->kinds, "\n");
+			}
+		}
+	}
+}
+
+/* Random addresses find what the rows themselves cannot show: functions that were left out. */
+static void compare_random(struct comparison *comparison, const struct image *image, uint64_t samples)
+{
+	const struct symbolizer_segment *segments;
+	size_t count = image_segments(image, &segments);
+
+	for (size_t i = 0; i < count; i++) {
+		if (!(segments[i].flags & PF_X) || !segments[i].filesz)
+			continue;
+		for (uint64_t sample = 0; sample < samples; sample++)
+			compare(comparison,
+				segments[i].vaddr +
+					((uint64_t)random() << 20 ^ (uint64_t)random()) % segments[i].filesz);
+	}
+}
+
+static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
+{
+	struct comparison comparison = { .path = path };
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct image *image;
+	Elf *elf;
+
+	if (fd < 0)
+		return false;
+	assert_int_equal(image_open(fd, &image), 0);
+	table_open(image, &comparison.table);
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	comparison.cfi = dwarf_getcfi_elf(elf);
+	assert_non_null(comparison.cfi);
+	compare_rows(&comparison, samples);
+	compare_random(&comparison, image, samples);
+	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n",
+		      path, comparison.table.report.rows,
+		      (double)comparison.table.report.bytes / comparison.table.report.rows,
+		      comparison.table.report.escapes, comparison.table.report.unsupported,
+		      comparison.compared);
+	assert_true(comparison.table.report.rows > 0);
+	if (ret_kinds)
+		strcpy(ret_kinds, comparison.kinds);
+	dwarf_cfi_end(comparison.cfi);
+	elf_end(elf);
+	table_close(&comparison.table);
+	image_close(image);
+	return true;
+}
+
+static const char *find_library(const char *name, char *path)
+{
+	static const char *const folders[] = { "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64",
+					       "/usr/lib64" };
+
+	for (size_t i = 0; i < array_size(folders); i++) {
+		sprintf(path, "%s/%s", folders[i], name);
+		if (!access(path, R_OK))
+			return path;
+	}
+	return NULL;
+}
+
+static void test_system_files(void **state)
+{
+	static const char *const libraries[] = { "libc.so.6",      "ld-linux-x86-64.so.2",
+						 "libcrypto.so.3", "libstdc++.so.6",
+						 "libm.so.6",      "libgcc_s.so.1" };
+	char path[256], kinds[4096];
+
+	(void)state;
+	assert_true(compare_file("/bin/bash", 5000, NULL));
+	for (size_t i = 0; i < array_size(libraries); i++) {
+		if (!find_library(libraries[i], path) || !compare_file(path, 3000, kinds)) {
+			print_message("%s: not on this machine\n", libraries[i]);
+			continue;
+		}
+		if (i == 0) /* __restore_rt */
+			assert_non_null(strstr(kinds, "signal\n"));
+	}
+}
+
+/* ---- files that compilers make here -------------------------------------------------------------------- */
+
+static char folder[] = "/tmp/test-unwind-table-XXXXXX";
+
+static const char program[] =
+	"#include <alloca.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
+	"static int order(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }\n"
+	"__attribute__((noinline)) int aligned(int n) {\n"
+	"	char wide[64] __attribute__((aligned(64))); char *more = alloca((size_t)n);\n"
+	"	memset(wide, n, 64); memset(more, n, (size_t)n); return puts(more) + wide[n & 63]; }\n"
+	"__attribute__((noinline)) int deep(int n) { volatile char big[70000]; big[n] = 1;\n"
+	"	return n ? deep(n - 1) + big[n] : 0; }\n"
+	"__attribute__((noinline, noreturn)) void leave(int n) { printf(\"%d\\n\", n); exit(n); }\n"
+	"int main(int argc, char **argv) { int v[8] = { 3, 1, argc };\n"
+	"	qsort(v, 8, sizeof(int), order); if (argc > 9) leave(argc);\n"
+	"	return aligned(argc) + deep(argc) + (argv[0] == 0); }\n";
+
+static const char rust_program[] =
+	"fn main() { let mut v: Vec<String> = std::env::args().collect(); v.sort(); println!(\"{:?}\", v); }\n";
+
+static void write_file(const char *name, const char *text)
+{
+	char path[256];
+
+	sprintf(path, "%s/%s", folder, name);
+	auto_file FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+}
+
+/* Runs a compiler in the folder; false: it is not installed or cannot. */
+static bool compile(const char *command, char *ret_path)
+{
+	char line[1024];
+
+	sprintf(line, "cd %s && rm -f out && %s -o out 2>/dev/null", folder, command);
+	sprintf(ret_path, "%s/out", folder);
+	return system(line) == 0;
+}
+
+static int setup_folder(void **state)
+{
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	write_file("program.c", program);
+	write_file("program.rs", rust_program);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	char line[256];
+
+	(void)state;
+	sprintf(line, "rm -rf %s", folder);
+	return system(line);
+}
+
+static void write_bytes(const char *path, const void *bytes, size_t size)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, size), size);
+}
+
+/* The kernel's own image is in no file, but in the memory of every process. */
+static void test_vdso(void **state)
+{
+	auto_file FILE *maps = fopen("/proc/self/maps", "r");
+	char path[256], line[512];
+	unsigned long start, end;
+
+	(void)state;
+	assert_non_null(maps);
+	sprintf(path, "%s/vdso", folder);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vdso]") && sscanf(line, "%lx-%lx", &start, &end) == 2)
+			write_bytes(path, (const void *)start, end - start);
+	assert_true(compare_file(path, 1000, NULL));
+}
+
+static void test_compiled_files(void **state)
+{
+	static const char *const commands[] = {
+		"gcc -O2 -fomit-frame-pointer -fcf-protection=none -Wl,-z,lazy program.c",
+		"gcc -O2 -fcf-protection=full -Wl,-z,lazy,-z,ibtplt -static-libgcc program.c",
+		"gcc -O0 -fno-omit-frame-pointer -no-pie program.c",
+		"gcc -O2 -fomit-frame-pointer -static program.c",
+		"gcc -O2 -Wl,--no-eh-frame-hdr program.c",
+		"clang-14 -O2 -fomit-frame-pointer program.c",
+		"clang-14 -O0 -fno-omit-frame-pointer program.c",
+		"rustc -O program.rs",
+	};
+	char path[256], kinds[4096];
+
+	(void)state;
+	for (size_t i = 0; i < array_size(commands); i++) {
+		if (!compile(commands[i], path)) {
+			print_message("skipped: %s\n", commands[i]);
+			assert_int_not_equal(i, 0);
+			continue;
+		}
+		assert_true(compare_file(path, 3000, kinds));
+		if (i)
+			continue;
+		assert_non_null(strstr(kinds, "plt 11 bp same ra -8"));
+		assert_non_null(strstr(kinds, "r10+0 bp ")); /* the DRAP of aligned() */
+		assert_non_null(strstr(kinds, "*(r6"));
+		assert_non_null(strstr(kinds, "bp rbp+0"));
+		assert_non_null(strstr(kinds, "r7+70")); /* a CFA offset past 11 bits */
+	}
+}
+
+/* ---- broken copies of a real file ---------------------------------------------------------------------- */
+
+static uint8_t *read_whole(const char *path, size_t *ret_size)
+{
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	uint8_t *bytes;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &status), 0);
+	bytes = malloc((size_t)status.st_size);
+	assert_non_null(bytes);
+	assert_int_equal(read(fd, bytes, (size_t)status.st_size), status.st_size);
+	*ret_size = (size_t)status.st_size;
+	return bytes;
+}
+
+/* Whatever the bytes are: an error, or a file that check_page accepts. A copy, so that ASan knows its end. */
+static void try_bytes(const uint8_t *bytes, size_t size)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+	struct image *image;
+	struct table table;
+
+	memcpy(copy, bytes, size);
+	if (image_open_memory(copy, size, &image) == 0) {
+		table_open(image, &table);
+		table_close(&table);
+		image_close(image);
+	}
+	free(copy);
+}
+
+static void test_broken_files(void **state)
+{
+	double start = now_s(), longest = 0;
+	char path[256];
+	uint8_t *bytes;
+	size_t size;
+	struct image *image;
+	const struct image_section *frame;
+	uint64_t low, high;
+
+	(void)state;
+	assert_true(compile("gcc -O2 -fomit-frame-pointer program.c", path));
+	bytes = read_whole(path, &size);
+	assert_int_equal(image_open_memory(bytes, size, &image), 0);
+	frame = image_find(image, ".eh_frame");
+	low = frame->offset - 256; /* with its header table */
+	high = frame->offset + frame->size;
+	image_close(image);
+	for (size_t cut = 0; cut < size; cut += 61)
+		try_bytes(bytes, cut);
+	srandom(3);
+	for (int round = 0; round < 4000; round++) {
+		uint8_t *copy = malloc(size);
+		double begun = now_s();
+
+		memcpy(copy, bytes, size);
+		for (long edits = 1 + random() % 8; edits > 0; edits--) {
+			uint64_t area = random() % 8;
+			uint64_t at = area ? low + (uint64_t)random() % (high - low)
+					   : (uint64_t)random() % 1024;
+
+			copy[at] = random() % 3 ? (uint8_t)random() : (uint8_t)(0xff * (random() & 1));
+		}
+		try_bytes(copy, size);
+		free(copy);
+		if (now_s() - begun > longest)
+			longest = now_s() - begun;
+		if (now_s() - start > 20)
+			break;
+	}
+	print_message("the slowest broken file took %.1f ms\n", longest * 1e3);
+	assert_true(longest < 1);
+	free(bytes);
+}
+
+/* What `sstrip` leaves: .eh_frame is then found as the C library finds it, by PT_GNU_EH_FRAME. */
+static void test_no_section_headers(void **state)
+{
+	char path[256];
+	uint8_t *bytes;
+	size_t size;
+
+	(void)state;
+	assert_true(compile("gcc -O2 -fomit-frame-pointer program.c", path));
+	bytes = read_whole(path, &size);
+	((Elf64_Ehdr *)bytes)->e_shoff = 0;
+	((Elf64_Ehdr *)bytes)->e_shnum = 0;
+	write_bytes(path, bytes, size);
+	assert_true(compare_file(path, 1000, NULL));
+	free(bytes);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_system_files),
+		cmocka_unit_test(test_compiled_files),
+		cmocka_unit_test(test_vdso),
+		cmocka_unit_test(test_no_section_headers),
+		cmocka_unit_test(test_broken_files),
+	};
+
+	return cmocka_run_group_tests(tests, setup_folder, remove_folder);
+}
