@@ -19,6 +19,7 @@
 
 #define VIEW_SECONDS 60 /* coverage and overhead are means over the last minute */
 #define VIEW_MAX_DEGRADED 8
+#define VIEW_MAX_MAPS 40
 
 struct image_news { /* from the resolve thread to the pipeline thread */
 	struct image_news *next;
@@ -47,17 +48,19 @@ struct pipeline {
 	struct resolve *resolve;
 	struct sampler *sampler;
 	uint64_t next_slice_ns;
-	_Atomic uint64_t sideband_lost, process_count;
+	_Atomic uint64_t sideband_lost;
 
 	int news_fd; /* eventfd */
 	pthread_mutex_t news_lock;
 	struct image_news *news;
 
-	pthread_mutex_t view_lock; /* guards seconds */
+	pthread_mutex_t view_lock; /* guards seconds and process_stats */
 	struct view_second seconds[VIEW_SECONDS];
 	uint64_t second_count;
+	struct process_stats process_stats;
 	struct view_container *view_containers; /* of the thread that asks for views */
 	size_t view_capacity;
+	struct view_map view_maps[VIEW_MAX_MAPS];
 	const char *degraded[VIEW_MAX_DEGRADED];
 };
 

@@ -14,9 +14,13 @@
 #include <unistd.h>
 
 /* User-space CPU time of the agent and of the symbolizers it has waited for. */
-static uint64_t own_cpu_ns(void)
+static uint64_t own_cpu_ns(const struct pipeline *pipeline)
 {
-	uint64_t sum = 0;
+	struct resolve_stats symbolizers;
+	uint64_t sum;
+
+	resolve_get_stats(pipeline->resolve, &symbolizers);
+	sum = symbolizers.cpu_ns;
 
 	for (int who = RUSAGE_CHILDREN; who <= RUSAGE_SELF; who++) {
 		struct rusage usage;
@@ -45,10 +49,10 @@ void pipeline_view_second(struct pipeline *pipeline)
 	drain_accounting(pipeline->drain, &accounting);
 	second.taken = accounting.taken;
 	second.busy_ns = sampler_busy_ns(pipeline->sampler);
-	second.own_cpu_ns = own_cpu_ns() + kernel_cpu_ns(&accounting);
+	second.own_cpu_ns = own_cpu_ns(pipeline) + kernel_cpu_ns(&accounting);
 	second.wall_ns = clock_monotonic_ns();
-	atomic_store(&pipeline->process_count, process_table_count(pipeline->processes));
 	pthread_mutex_lock(&pipeline->view_lock);
+	process_table_get_stats(pipeline->processes, &pipeline->process_stats);
 	pipeline->seconds[pipeline->second_count++ % VIEW_SECONDS] = second;
 	pthread_mutex_unlock(&pipeline->view_lock);
 }
@@ -86,26 +90,30 @@ static void fill_containers(struct pipeline *pipeline, struct host_view *view)
 		pipeline->view_containers = more;
 		pipeline->view_capacity = 2 * count;
 	}
-	memset(pipeline->view_containers, 0, count * sizeof(*pipeline->view_containers));
-	for (size_t i = 0; i < count; i++) {
-		struct view_container *to = &pipeline->view_containers[i];
-		struct cgroup_name name;
-
-		cgroup_get_name(pipeline->cgroups, (uint32_t)i, &name);
-		*to = (struct view_container){ .namespace_ = name.namespace_, .pod = name.pod,
-					       .container = name.container, .id = name.id, .image = name.image,
-					       .runtime = name.runtime, .cgroup = name.cgroup,
-					       .start_seconds = name.first_seen, .gone = name.gone };
-	}
 	(void)cgroup_account(pipeline->cgroups, loader_map_fd(pipeline->loader, LOADER_ACCOUNT_CPU),
 			     pipeline->view_containers, count);
 	view->containers = pipeline->view_containers;
 	view->container_count = count;
 }
 
+/* The loader's maps, and the chunks that publish made. */
+static void fill_maps(struct pipeline *pipeline, struct host_view *view, uint64_t chunk_bytes)
+{
+	const struct view_map *maps;
+	size_t count = loader_maps(pipeline->loader, &maps);
+
+	if (count >= VIEW_MAX_MAPS)
+		count = VIEW_MAX_MAPS - 1;
+	memcpy(pipeline->view_maps, maps, count * sizeof(*maps));
+	pipeline->view_maps[count++] = (struct view_map){ .name = "chunks", .bytes = chunk_bytes };
+	view->maps = pipeline->view_maps;
+	view->map_count = count;
+}
+
 static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 {
 	struct resolve_stats resolve;
+	struct process_stats processes;
 	struct publish_stats publish;
 
 	resolve_get_stats(pipeline->resolve, &resolve);
@@ -119,13 +127,21 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 	view->row_bytes = publish.row_bytes;
 	view->rows_refused = publish.refused_rows;
 	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
-	view->processes = atomic_load(&pipeline->process_count);
+	pthread_mutex_lock(&pipeline->view_lock);
+	processes = pipeline->process_stats;
+	pthread_mutex_unlock(&pipeline->view_lock);
+	view->processes = processes.processes;
 	names_get_stats(pipeline->names, view->symbols, &view->frames_interned, &view->frames_refused);
 	store_get_stats(pipeline->store, &view->windows, &view->window_bytes, &view->windows_dropped);
 	if (view->rows_refused)
 		pipeline->degraded[view->degraded_count++] = "row_memory";
-	if (publish.refused_processes)
+	if (publish.refused_processes || publish.cut_mappings || processes.refused_mappings)
 		pipeline->degraded[view->degraded_count++] = "mapping_memory";
+	if (processes.refused_processes || processes.refused_images)
+		pipeline->degraded[view->degraded_count++] = "process_table";
+	if (cgroup_refused(pipeline->cgroups))
+		pipeline->degraded[view->degraded_count++] = "cgroup_table";
+	fill_maps(pipeline, view, publish.map_bytes);
 	if (view->frames_refused)
 		pipeline->degraded[view->degraded_count++] = "frame_table";
 	view->degraded = pipeline->degraded;
@@ -140,7 +156,6 @@ void pipeline_view(struct pipeline *pipeline, struct host_view *ret_view)
 	fill_means(pipeline, &view);
 	fill_stages(pipeline, &view);
 	view.program_count = loader_programs(pipeline->loader, &view.programs);
-	view.map_count = loader_maps(pipeline->loader, &view.maps);
 	*ret_view = view;
 }
 

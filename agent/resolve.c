@@ -4,6 +4,7 @@
  * descriptions, row tables and lines. One thread turns a loop: frames and requests in, a request to each free
  * child (resolve_work.c), wait for answers. Files are opened in resolve_open.c, kept in resolve_subject.c.
  */
+#include "resolve_spawn.h"
 #include "resolve_subject.h"
 
 #include "base/clean.h"
@@ -246,7 +247,7 @@ void resolve_kernel_changed(struct resolve *resolve)
 void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats)
 {
 	*ret_stats = (struct resolve_stats){
-		.images = atomic_load(&resolve->images_opened), .failed = atomic_load(&resolve->failed),
+		.cpu_ns = spawn_cpu_ns(), .images = atomic_load(&resolve->images_opened), .failed = atomic_load(&resolve->failed),
 		.children = atomic_load(&resolve->children_alive), .deaths = atomic_load(&resolve->deaths),
 		.quarantined = atomic_load(&resolve->quarantined), .timeouts = atomic_load(&resolve->timeouts),
 	};

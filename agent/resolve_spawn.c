@@ -5,13 +5,17 @@
  */
 #include "resolve_spawn.h"
 
+#include "base/buf.h"
 #include "base/clean.h"
+#include "base/clock.h"
+#include "base/file.h"
 #include "resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -92,4 +96,21 @@ int spawn_again(void)
 	if (spawn_pid > 0)
 		bury(spawn_pid);
 	return resolve_spawn_parent(spawn_limit_bytes, NULL);
+}
+
+/* utime, stime, cutime and cstime are fields 14 to 17 of proc_pid_stat(5); the name in field 2 may hold anything. */
+uint64_t spawn_cpu_ns(void)
+{
+	unsigned long long user, system, children_user, children_system;
+	auto_buf struct buf text = { 0 };
+	char path[40], *rest;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)spawn_pid);
+	if (spawn_pid <= 0 || file_read(AT_FDCWD, path, 4096, &text) || !text.length)
+		return 0;
+	rest = strrchr(text.data, ')');
+	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user,
+			    &system, &children_user, &children_system) != 4)
+		return 0;
+	return (user + system + children_user + children_system) * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Kernel side of "account": what every task ran, summed per cgroup (abi/account.h). Takes tasks from the task
- * iterator (at scrape) and from three tracepoints, gives sums in `account_cpu`. Nothing here runs on a context
+ * iterator (at scrape) and from tracepoints, gives sums in `account_cpu`. Nothing here runs on a context
  * switch. Each visit adds what the task ran since the visit before, to the cgroup it was in at that time.
  */
 #include "abi/account.h"
@@ -204,7 +204,21 @@ int BPF_PROG(account_fork, struct task_struct *parent, struct task_struct *child
 }
 
 /*
- * The last visit, when the task can run no more (sched_process_exit comes while it still does). A task without
+ * Most of what a task ran, as it begins to exit: the visit at its free waits for a grace period, which takes a
+ * second on a busy host, and a build's processes are gone from the iterator by then.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(account_exit, struct task_struct *task)
+{
+	struct account_slot *slot = bpf_task_storage_get(&account_tasks, task, 0, 0);
+
+	if (slot)
+		visit(task, slot, false);
+	return 0;
+}
+
+/*
+ * The last visit, when the task can run no more (at sched_process_exit it still does). A task without
  * a record was never met, or its record could not be had: then its time is left out rather than risked twice.
  */
 SEC("tp_btf/sched_process_free")

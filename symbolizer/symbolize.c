@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void serve_child(int control, pid_t parent, const struct symbolizer_request *request, int image,
@@ -69,9 +70,11 @@ int symbolizer_main(int socket)
 	for (;;) {
 		auto_fd int image = -1;
 		auto_fd int child = -1;
-		int fds[2];
-		int got = receive(control, &request, fds);
+		int fds[2], got;
 
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		got = receive(control, &request, fds);
 		if (got == -EINTR)
 			continue;
 		if (got <= 0)

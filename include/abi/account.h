@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * CPU time per cgroup. The task iterator, cgroup_attach_task and sched_process_free each add what a task ran
- * since its last visit to its cgroup's accumulator; nothing is ever subtracted, so no counter falls.
+ * CPU time per cgroup. The task iterator, cgroup_attach_task, sched_process_exit and sched_process_free each add
+ * what a task ran since its last visit to its cgroup's accumulator; nothing is ever subtracted, so no counter
+ * falls.
  */
 #ifndef ABI_ACCOUNT_H
 #define ABI_ACCOUNT_H

@@ -262,6 +262,7 @@ static void rule_in_force_for_every_pc(void **state)
 		seed = seed * 1103515245 + 12345;
 		/* a full bucket, empty ones, and the usual few bytes */
 		pc += pc >= 0x1000 && pc < 0x1100 ? 1 : seed >> 16 & 63 ? (seed >> 8 & 31) + 1 : 900;
+		pc = pcs[count] < 0x1000 && pc > 0x1000 ? 0x1000 : pc;
 	}
 	make_block(chunk, 4096, pcs, count);
 	for (uint32_t pc = 0, row = 0; pc < 65536; pc++) {
