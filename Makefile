@@ -19,7 +19,7 @@ BUILD_PACKAGES := gcc make pkg-config clang-14 llvm-14 bpftool libbpf-dev libelf
 	libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev libyaml-dev libcap-dev \
 	libseccomp-dev libzstd-dev liblzma-dev zlib1g-dev libiberty-dev libjansson-dev
 TEST_PACKAGES := python3 curl strace elfutils binutils g++ rustc openssl xz-utils perl sqlite3 linux-perf \
-	docker.io prometheus golang-go qemu-system-x86 busybox-static cpio gdb
+	docker.io prometheus golang-go dwz lld-14 qemu-system-x86 busybox-static cpio gdb
 BENCH_PACKAGES := bpftrace linux-perf
 
 # ---- flags -----------------------------------------------------------------------------------------------

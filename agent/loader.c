@@ -19,6 +19,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -242,11 +243,20 @@ static void attach(struct loader *loader)
 	}
 }
 
+/* BTF opens with its magic number (Documentation/bpf/btf.rst); a file without it helps nobody. */
+static bool has_type_information(void)
+{
+	auto_fd int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	uint16_t magic = 0;
+
+	return fd >= 0 && read(fd, &magic, sizeof(magic)) == sizeof(magic) && magic == 0xeb9f;
+}
+
 static int check_kernel(const struct loader_opts *opts, char *error, size_t error_size)
 {
 	struct utsname name;
 
-	if (access("/sys/kernel/btf/vmlinux", R_OK)) {
+	if (!has_type_information()) {
 		snprintf(error, error_size,
 			 "the kernel has no type information at /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)");
 		return -EOPNOTSUPP;

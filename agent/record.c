@@ -145,41 +145,63 @@ static int work(struct pipeline *pipeline, const struct config *config, int sign
 	return result;
 }
 
-/* Written beside and renamed, so that a file with the name is always whole. */
-static int write_file(const char *path, const struct buf *bytes, char *error, size_t error_size)
-{
+/* Written beside and renamed, so that a file with the name is always whole; opened before anything is recorded, so
+ * that a wrong name costs no recording. */
+struct output {
+	const char *path;
 	char beside[4096];
-	auto_fd int fd = -1;
+	int fd; /* -1: standard output */
+};
+
+static int output_open(struct output *output, const char *path, char *error, size_t error_size)
+{
+	*output = (struct output){ .path = path, .fd = -1 };
+	if (!strcmp(path, "-"))
+		return 0;
+	if ((size_t)snprintf(output->beside, sizeof(output->beside), "%s.%d", path, (int)getpid()) >=
+	    sizeof(output->beside))
+		return -ENAMETOOLONG;
+	output->fd = open(output->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (output->fd >= 0)
+		return 0;
+	output->beside[0] = '\0';
+	snprintf(error, error_size, "cannot write %s: %s", path, strerror(errno));
+	return -errno;
+}
+
+static int output_write(struct output *output, const struct buf *bytes, char *error, size_t error_size)
+{
 	int result = 0;
 
-	if (!strcmp(path, "-"))
+	if (output->fd < 0)
 		return fwrite(bytes->data, 1, bytes->length, stdout) == bytes->length && !fflush(stdout) ? 0 : -EIO;
-	if ((size_t)snprintf(beside, sizeof(beside), "%s.%d", path, (int)getpid()) >= sizeof(beside))
-		return -ENAMETOOLONG;
-	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0) {
-		result = -errno;
-	} else {
-		for (size_t done = 0; !result && done < bytes->length;) {
-			ssize_t wrote = write(fd, bytes->data + done, bytes->length - done);
+	for (size_t done = 0; !result && done < bytes->length;) {
+		ssize_t wrote = write(output->fd, bytes->data + done, bytes->length - done);
 
-			if (wrote < 0)
-				result = -errno;
-			else
-				done += (size_t)wrote;
-		}
-		if (!result && rename(beside, path))
+		if (wrote < 0)
 			result = -errno;
-		if (result)
-			unlink(beside);
+		else
+			done += (size_t)wrote;
 	}
+	if (!result && rename(output->beside, output->path))
+		result = -errno;
 	if (result)
-		snprintf(error, error_size, "cannot write %s: %s", path, strerror(-result));
+		snprintf(error, error_size, "cannot write %s: %s", output->path, strerror(-result));
+	else
+		output->beside[0] = '\0';
 	return result;
 }
 
-static int write_profile(struct pipeline *pipeline, const struct config *config, uint32_t root, char *error,
-			 size_t error_size)
+static void output_close(struct output *output)
+{
+	if (output->beside[0])
+		unlink(output->beside);
+	if (output->fd >= 0)
+		close(output->fd);
+}
+
+static int write_profile(struct pipeline *pipeline, const struct config *config, uint32_t root,
+			 struct output *output, char *error, size_t error_size)
 {
 	const struct exporter *exporter = exporter_find(config->format);
 	struct query_selector selector = { .container = config->container, .pod = config->pod,
@@ -205,9 +227,9 @@ static int write_profile(struct pipeline *pipeline, const struct config *config,
 	if (!result && bytes.failed)
 		result = -ENOMEM;
 	if (!result)
-		result = write_file(config->output, &bytes, error, error_size);
+		result = output_write(output, &bytes, error, error_size);
 	if (!result)
-		fprintf(stderr, "wrote %s: %zu stacks, %zu bytes\n", config->output, profile->sample_count, bytes.length);
+		fprintf(stderr, "wrote %s: %zu stacks, %zu bytes\n", output->path, profile->sample_count, bytes.length);
 	profile_free(profile);
 	return result;
 }
@@ -221,12 +243,18 @@ int run_record(const struct config *config, int symbolizer_socket, int signal_fd
 	const struct exporter *exporter = exporter_find(config->format);
 	struct command command = { 0 };
 	struct pipeline *pipeline = NULL;
-	int result = 0;
+	struct output output;
+	char path[64];
+	int result;
 
 	if (!exporter || !exporter->encode) {
 		snprintf(error, error_size, "--format: no profile format is called \"%s\"", config->format);
 		return -EINVAL;
 	}
+	snprintf(path, sizeof(path), "wick.%s", exporter->file_suffix);
+	result = output_open(&output, config->output ? config->output : path, error, error_size);
+	if (result)
+		return result;
 	if (config->command)
 		result = command_start(&command, config->command);
 	opts.follow_pid = (uint32_t)command.pid;
@@ -237,12 +265,13 @@ int run_record(const struct config *config, int symbolizer_socket, int signal_fd
 	if (!result)
 		result = work(pipeline, config, signal_fd, &command);
 	if (!result)
-		result = write_profile(pipeline, config, (uint32_t)command.pid, error, error_size);
+		result = write_profile(pipeline, config, (uint32_t)command.pid, &output, error, error_size);
 	pipeline_close(pipeline);
 	if (command.pid && !command.exited) {
 		kill(command.pid, SIGTERM);
 		waitpid(command.pid, NULL, 0);
 	}
+	output_close(&output);
 	*ret_status = command.status;
 	return result;
 }

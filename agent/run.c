@@ -75,6 +75,20 @@ static int read_signal(int signal_fd)
 	return info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM;
 }
 
+/* The last word of the accounts: nothing pending any more. */
+static void log_accounts(struct pipeline *pipeline)
+{
+	struct host_view view;
+	uint64_t lost = 0;
+
+	pipeline_view(pipeline, &view);
+	for (int reason = 0; reason < REASON_COUNT; reason++)
+		lost += view.accounting.lost[reason];
+	log_info("sampling stopped taken=%llu stored=%llu lost=%llu pending=%llu",
+		 (unsigned long long)view.accounting.taken, (unsigned long long)view.accounting.stored,
+		 (unsigned long long)lost, (unsigned long long)view.accounting.pending);
+}
+
 int run_agent(const struct config *config, int symbolizer_socket, int signal_fd, char *error, size_t error_size)
 {
 	struct pipeline_opts opts = { .config = config, .symbolizer_socket = symbolizer_socket,
@@ -95,7 +109,9 @@ int run_agent(const struct config *config, int symbolizer_socket, int signal_fd,
 		else
 			result = pipeline_finish(agent.pipeline);
 	}
-	serve_stop(agent.serve);
+	serve_stop(agent.serve); /* its scrapes fill the same view */
+	if (!result)
+		log_accounts(agent.pipeline);
 	pipeline_close(agent.pipeline);
 	return result;
 }

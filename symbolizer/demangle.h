@@ -13,7 +13,7 @@
 
 /*
  * Writes the demangled name, or the name itself if it is not mangled, makes no sense or passes a limit; cut to
- * size - 1 bytes and NUL-terminated. Returns the length written. One thread at a time.
+ * size - 1 bytes and NUL-terminated. Returns the length written. One thread at a time; uses SIGVTALRM and ITIMER_VIRTUAL meanwhile.
  */
 size_t demangle(const char *name, char *out, size_t size);
 

@@ -390,3 +390,11 @@ struct image *image_debugdata(struct image *image)
 		image->debugdata->debugdata_tried = true; /* one level: a debugdata in a debugdata is a trap */
 	return image->debugdata;
 }
+
+uint64_t image_entry(const struct image *image)
+{
+	Elf64_Ehdr header;
+
+	memcpy(&header, image->bytes, sizeof(header)); /* image_open refused anything shorter */
+	return header.e_entry;
+}

@@ -33,6 +33,8 @@ const struct image_section *image_find(const struct image *image, const char *na
 /* The section's bytes, inflated if compressed (zlib, zstd, .zdebug_), kept by the image. -ENODATA: NOBITS. */
 int image_bytes(struct image *image, const struct image_section *section, const uint8_t **ret_bytes,
 		size_t *ret_size);
+/* Where the kernel or ld.so begins to run it; 0: nowhere. */
+uint64_t image_entry(const struct image *image);
 /* Bytes at an ELF virtual address inside a PT_LOAD's file part; NULL: not there. */
 const uint8_t *image_at(const struct image *image, uint64_t vaddr, size_t size);
 /* Where .eh_frame_hdr lies, by PT_GNU_EH_FRAME or else its section. 0 or -ENODATA. */

@@ -11,6 +11,7 @@
 
 #define MAX_NAME 65536
 #define MAX_COMPARED 256 /* of two names at one address: long ones must not make sorting slow */
+#define ENTRY_BYTES 64 /* of a nameless entry point: glibc's and musl's `_start` are shorter */
 #define MAX_LOOK_BACK 16 /* symbols that nest: a few hops to the one around */
 #define TABLE_SHIFT 30
 #define INDEX_MASK ((1U << TABLE_SHIFT) - 1)
@@ -34,7 +35,7 @@ struct symtab {
 	struct table tables[TABLES];
 	struct entry *entries;
 	size_t count, room, dropped;
-	uint64_t base;
+	uint64_t base, entry;
 	struct plt *plt;
 };
 
@@ -235,6 +236,7 @@ int symtab_new(struct image *image, struct symtab **ret_symtab)
 		if (!inner || open_table(inner, ".symtab", SYMBOL_DEBUGDATA, &symtab->tables[TABLE_DEBUGDATA]) < 0)
 			symtab->tables[TABLE_DEBUGDATA] = (struct table){ 0 };
 	}
+	symtab->entry = image_entry(image);
 	error = fill(symtab);
 	if (!error) {
 		tidy(symtab);
@@ -257,13 +259,20 @@ void symtab_free(struct symtab *symtab)
 	free(symtab);
 }
 
-bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symbol *ret_symbol)
+/* A stripped program still begins where its header says: the root of every stack keeps its usual name. */
+static bool find_entry(const struct symtab *symtab, uint64_t vaddr, struct symtab_symbol *ret_symbol)
+{
+	if (!symtab->entry || vaddr < symtab->entry || vaddr - symtab->entry >= ENTRY_BYTES)
+		return false;
+	*ret_symbol = (struct symtab_symbol){ "_start", symtab->entry, ENTRY_BYTES, SYMBOL_SYMTAB };
+	return true;
+}
+
+static bool find_symbol(const struct symtab *symtab, uint64_t vaddr, struct symtab_symbol *ret_symbol)
 {
 	size_t low = 0, high = symtab->count, first;
 	uint32_t target;
 
-	if (symtab->plt && plt_covers(symtab->plt, vaddr)) /* `_init` has no size and would claim them */
-		return plt_find(symtab->plt, vaddr, ret_symbol);
 	if (vaddr < symtab->base || vaddr - symtab->base > UINT32_MAX)
 		return false;
 	target = (uint32_t)(vaddr - symtab->base);
@@ -290,6 +299,13 @@ bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symb
 		return true;
 	}
 	return false;
+}
+
+bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symbol *ret_symbol)
+{
+	if (symtab->plt && plt_covers(symtab->plt, vaddr)) /* `_init` has no size and would claim them */
+		return plt_find(symtab->plt, vaddr, ret_symbol);
+	return find_symbol(symtab, vaddr, ret_symbol) || find_entry(symtab, vaddr, ret_symbol);
 }
 
 size_t symtab_count(const struct symtab *symtab)

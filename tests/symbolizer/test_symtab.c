@@ -246,6 +246,25 @@ static void test_debugdata(void **state)
 	close_symtab(bare, bare_image);
 }
 
+/* Without any symbol the entry point, the root of every stack, still has its name; what lies behind has none. */
+static void test_stripped_entry(void **state)
+{
+	struct symtab_symbol symbol;
+	struct symtab *symtab;
+	struct image *image;
+	uint64_t entry;
+
+	(void)state;
+	write_file("rules.c", source);
+	assert_int_equal(run("gcc -O2 rules.c -o entry.bin && cp entry.bin named.bin && strip entry.bin"), 0);
+	entry = address_of("named.bin", "_start");
+	symtab = open_symtab("entry.bin", &image);
+	check(symtab, entry, "_start", SYMBOL_SYMTAB);
+	check(symtab, entry + 0x20, "_start", SYMBOL_SYMTAB);
+	assert_false(symtab_find(symtab, entry + 64, &symbol));
+	close_symtab(symtab, image);
+}
+
 static uint32_t random_next(uint32_t *seed)
 {
 	*seed = *seed * 1664525 + 1013904223;
@@ -304,7 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules), cmocka_unit_test(test_like_nm), cmocka_unit_test(test_stubs),
 		cmocka_unit_test(test_lazy_stubs), cmocka_unit_test(test_static_stubs),
-		cmocka_unit_test(test_debugdata), cmocka_unit_test(test_broken_copies),
+		cmocka_unit_test(test_debugdata), cmocka_unit_test(test_stripped_entry), cmocka_unit_test(test_broken_copies),
 	};
 
 	return cmocka_run_group_tests(tests, toolchain_setup, toolchain_teardown);
