@@ -185,7 +185,7 @@ int sandbox_parent(int socket)
 {
 	static const int plain[] = { SIGHUP, SIGPIPE, SIGALRM, SIGPROF, SIGSEGV, SIGBUS, SIGABRT, SIGUSR1 };
 	pid_t parent = getppid();
-	sigset_t none;
+	sigset_t blocked;
 	int error;
 
 	for (size_t at = 0; at < array_size(plain); at++)
@@ -194,8 +194,9 @@ int sandbox_parent(int socket)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = child_ended }, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGCHLD); /* let in while the parent waits */
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	prctl(PR_SET_NAME, "wick-symbolizer");
 	unsetenv("DEBUGINFOD_URLS");
 	error = keep_only(socket);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -46,7 +47,7 @@ static int receive(int control, struct symbolizer_request *request, int ret_fds[
 
 	ret_fds[0] = ret_fds[1] = -1;
 	memset(request, 0, sizeof(*request));
-	got = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+	got = recvmsg(control, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (got <= 0)
 		return got ? -errno : 0;
 	header = CMSG_FIRSTHDR(&message);
@@ -56,6 +57,19 @@ static int receive(int control, struct symbolizer_request *request, int ret_fds[
 		memcpy(ret_fds, CMSG_DATA(header), (count > 2 ? 2 : count) * sizeof(int));
 	}
 	return 1;
+}
+
+/* SIGCHLD is let in only here: a child that ends at any other moment is reaped on the next turn. */
+static void wait_for_message(int control)
+{
+	struct pollfd wait = { .fd = control, .events = POLLIN };
+	sigset_t none;
+
+	sigemptyset(&none);
+	do {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	} while (ppoll(&wait, 1, NULL, &none) < 0 && errno == EINTR);
 }
 
 int symbolizer_main(int socket)
@@ -72,10 +86,9 @@ int symbolizer_main(int socket)
 		auto_fd int child = -1;
 		int fds[2], got;
 
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
+		wait_for_message(control);
 		got = receive(control, &request, fds);
-		if (got == -EINTR)
+		if (got == -EINTR || got == -EAGAIN)
 			continue;
 		if (got <= 0)
 			return got;
