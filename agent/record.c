@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #define NAMES_TIMEOUT_MS 15000
+#define END_TURNS 200 /* of a command that is to end */
+#define END_STEP_US 10000
 
 struct command {
 	pid_t pid;     /* 0: none */
@@ -95,6 +97,22 @@ static void command_reap(struct command *command)
 		return;
 	command->exited = true;
 	command->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* One that is left when the recording ends is asked to, and after a while made to. */
+static void command_end(struct command *command)
+{
+	if (!command->pid || command->exited)
+		return;
+	kill(command->pid, SIGTERM);
+	for (int turn = 0; turn < END_TURNS && !command->exited; turn++) {
+		usleep(END_STEP_US);
+		command_reap(command);
+	}
+	if (command->exited)
+		return;
+	kill(command->pid, SIGKILL);
+	waitpid(command->pid, NULL, 0);
 }
 
 /* Interrupted once, the recording ends early and is written all the same. */
@@ -304,10 +322,7 @@ int run_record(const struct config *config, int symbolizer_socket, int signal_fd
 	if (!result)
 		result = write_profile(pipeline, config, (uint32_t)command.pid, &output, error, error_size);
 	pipeline_close(pipeline);
-	if (command.pid && !command.exited) {
-		kill(command.pid, SIGTERM);
-		waitpid(command.pid, NULL, 0);
-	}
+	command_end(&command);
 	output_close(&output);
 	*ret_status = command.status;
 	return result;
