@@ -98,6 +98,8 @@ int run_agent(const struct config *config, int symbolizer_socket, int signal_fd,
 	struct agent agent = { 0 };
 	int result = pipeline_open(&opts, &agent.pipeline, error, error_size);
 
+	if (config->retention_ns > RETENTION_LIMIT_NS)
+		log_warn("storage.retention is shortened: 10m at most are kept in memory");
 	if (!result)
 		result = start_serving(config, &agent, error, error_size);
 	if (!result) {
