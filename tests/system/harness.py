@@ -81,8 +81,11 @@ class Agent:
         self.begin = time.monotonic()
         self.process = subprocess.Popen(self.argv, stderr=self.log, env=self.environment)
         self.pid = self.process.pid
-        if not until(lambda: self.process.poll() is not None or self.answers("/-/ready"), 15) or \
-                self.process.poll() is not None:
+        # test_start judges how long it takes; here a busy machine only must not be taken for a broken agent
+        until(lambda: self.process.poll() is not None or self.answers("/-/ready"), 60)
+        if self.process.poll() is not None or not self.answers("/-/ready"):
+            self.process.kill()
+            self.process.wait()
             raise RuntimeError("the agent did not get ready: " + self.text_of_log())
         self.ready_after = time.monotonic() - self.begin
         return self
