@@ -6,7 +6,6 @@
 #include "base/hmap.h"
 #include "base/intern.h"
 #include "process.h"
-
 #include <sys/queue.h>
 
 #define PROCESS_MAPPING_LIMIT 4096 /* of one process, as many as the kernel side takes */
@@ -39,7 +38,7 @@ struct image_entry {
 	bool ready;                /* its users are published at the next tick */
 	uint32_t asked;            /* how often image_new told it; if it failed, not again before: */
 	uint64_t again_ns;
-	uint64_t idle_ns;          /* since when nobody maps it, as far as process_image_idle looked; 0: somebody does */
+	uint64_t idle_ns; /* since when process_image_idle saw nobody map it, 0: somebody does */
 };
 
 struct ksymbol {
