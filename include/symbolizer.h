@@ -28,11 +28,11 @@ enum symbolizer_op {
 	SYMBOLIZER_NAMES,    /* u64 addresses[count] -> packets of struct symbolizer_names, `more` until the last */
 };
 
-enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS = 2 };
+enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_MAP, SYMBOLIZER_FROZEN };
 
 struct symbolizer_request {
 	uint32_t op;
-	uint32_t kind;  /* OPEN: enum symbolizer_kind */
+	uint32_t kind;  /* enum symbolizer_kind; NAMES of a PERF_MAP: 0, or FROZEN: it may be another's file now */
 	uint32_t count; /* NAMES: addresses that follow */
 	uint32_t id;    /* given back in the answer */
 };
@@ -80,15 +80,15 @@ struct unwind_file {
 	uint32_t rows;
 };
 struct unwind_file_page {
-	uint32_t page;   /* vaddr >> 16 */
-	uint32_t offset; /* of the block in the file */
-	uint32_t bytes;
+	uint32_t page;          /* vaddr >> 16 */
+	uint32_t offset, bytes; /* of the block in the file */
 };
 
 /* Where a name came from, or why there is none. One list for the children, the agent and /metrics. */
 #define SYMBOL_SOURCE_LIST(X)                                                                                 \
 	X(NONE, "none") X(DWARF, "dwarf") X(SYMTAB, "symtab") X(DYNSYM, "dynsym") X(DEBUGDATA, "debugdata")   \
-	X(PLT, "plt") X(KALLSYMS, "kallsyms") X(KSYMBOL, "ksymbol") X(NO_SYMBOL, "no_symbol")                 \
+	X(PLT, "plt") X(KALLSYMS, "kallsyms") X(KSYMBOL, "ksymbol") X(GOPCLNTAB, "gopclntab")                 \
+	X(PERF_MAP, "perf_map") X(JITDUMP, "jitdump") X(NO_SYMBOL, "no_symbol")                               \
 	X(NO_FILE, "no_file") X(REFUSED, "refused") X(DIED, "symbolizer_died") X(TIMEOUT, "timeout")          \
 	X(LIMIT, "limit") X(CHANGED, "changed") X(ANONYMOUS, "anonymous")
 enum symbol_source {

@@ -46,7 +46,7 @@ UNWIND_INLINE enum reason unwind_escape_cfa(const struct unwind_regs *regs, cons
 		*ret_cfa = regs->reg[UNWIND_RSP] + 8 + ((regs->pc & 15) >= (__u32)escape->cfa_offset ? 8 : 0);
 		return REASON_NONE;
 	}
-	if (escape->cfa != UNWIND_CFA_REG && escape->cfa != UNWIND_CFA_DEREF)
+	if (escape->cfa != UNWIND_CFA_REG && escape->cfa != UNWIND_CFA_DEREF && escape->cfa != UNWIND_CFA_SWITCH)
 		return REASON_UNSUPPORTED_RULE;
 	if (!unwind_has_register(regs, reg))
 		return REASON_UNSUPPORTED_RULE;
@@ -71,7 +71,7 @@ UNWIND_INLINE enum reason unwind_step_escape(struct unwind_regs *regs, const str
 	reason = unwind_escape_cfa(regs, escape, context, &cfa);
 	if (reason)
 		return reason;
-	if (cfa <= regs->reg[UNWIND_RSP])
+	if (cfa <= regs->reg[UNWIND_RSP] && escape->cfa != UNWIND_CFA_SWITCH)
 		return REASON_NO_PROGRESS;
 	if (UNWIND_READ_FAR(context, cfa + (__u64)(__s64)escape->ra_offset, &pc))
 		return REASON_READ_FAULT;

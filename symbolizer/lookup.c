@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The middle of a NAMES request: takes an address, gives its calls. Owns the image, its separate debug file and
- * the readers over both, until its process ends.
+ * the readers over both, until its process ends. Of several readers that know an address the order is DWARF, Go's
+ * own table (it has lines and inlined calls), symbol tables.
  */
 #include "lookup.h"
 
 #include "demangle.h"
+#include "gopclntab.h"
 #include "kallsyms.h"
 #include "lines.h"
+#include "perf_map.h"
 #include "symtab.h"
 
 #include "base/clean.h"
@@ -26,6 +29,7 @@ struct file {
 	struct image *image;
 	struct symtab *symtab;
 	struct lines *lines;
+	struct gopclntab *go;
 	bool tried; /* opening it and its readers */
 };
 
@@ -34,6 +38,8 @@ struct lookup {
 	struct file main, debug;
 	struct kallsyms *kallsyms;
 	bool kallsyms_tried;
+	struct perf_map *perf_map;
+	bool perf_map_tried, frozen;
 	char names[LOOKUP_MAX_CALLS][SYMBOLIZER_NAME_BYTES]; /* demangled */
 	char module[SYMBOLIZER_NAME_BYTES];
 };
@@ -52,6 +58,7 @@ struct lookup *lookup_new(int fd, uint32_t kind)
 
 static void forget_file(struct file *file)
 {
+	gopclntab_free(file->go);
 	lines_free(file->lines);
 	symtab_free(file->symtab);
 	image_close(file->image);
@@ -81,6 +88,8 @@ static void open_readers(struct file *file)
 		file->symtab = NULL;
 	if (lines_new(file->image, NULL, &file->lines))
 		file->lines = NULL;
+	if (gopclntab_new(file->image, &file->go))
+		file->go = NULL;
 }
 
 /* The checksum of .gnu_debuglink is zlib's crc32 over the whole debug file. */
@@ -163,6 +172,37 @@ static bool find_symbol(const struct file *file, uint64_t address, struct symtab
 	return file->symtab && symtab_find(file->symtab, address, ret_symbol);
 }
 
+void lookup_freeze(struct lookup *lookup)
+{
+	lookup->frozen = true;
+}
+
+static size_t find_generated(struct lookup *lookup, uint64_t address, struct lookup_line *ret_line,
+			     enum symbol_source *ret_source)
+{
+	struct perf_map_stats stats;
+	const char *name;
+	bool found;
+
+	*ret_source = SYMBOL_ANONYMOUS;
+	if (!lookup->perf_map_tried && !perf_map_new(lookup->main.fd, &lookup->perf_map))
+		perf_map_update(lookup->perf_map);
+	lookup->perf_map_tried = true;
+	if (!lookup->perf_map)
+		return 0;
+	found = perf_map_find(lookup->perf_map, address, &name, ret_source);
+	if (!found && !lookup->frozen && perf_map_update(lookup->perf_map))
+		found = perf_map_find(lookup->perf_map, address, &name, ret_source);
+	if (!found) {
+		perf_map_get_stats(lookup->perf_map, &stats);
+		*ret_source = stats.is_cut ? SYMBOL_LIMIT : SYMBOL_ANONYMOUS;
+		return 0;
+	}
+	demangle(name, lookup->names[0], sizeof(lookup->names[0]));
+	*ret_line = (struct lookup_line){ lookup->names[0], name, "", 0, 0 };
+	return 1;
+}
+
 /* The debug file's table is the full one; what the image has beside it are stubs of other libraries' functions. */
 static bool find_any_symbol(struct lookup *lookup, uint64_t address, struct symtab_symbol *ret_symbol)
 {
@@ -203,6 +243,29 @@ static size_t find_calls(struct lookup *lookup, struct lines *lines, uint64_t ad
 	return count > 0 ? (size_t)count : 0;
 }
 
+/* Where Go's own table has the name: its ELF symbol may have more letters ("runtime.goexit.abi0"). */
+static bool is_go(const struct gopclntab *go, uint64_t address)
+{
+	uint64_t start, end;
+
+	if (!go)
+		return false;
+	gopclntab_range(go, &start, &end);
+	return address >= start && address < end;
+}
+
+/* Go's linker writes the names as people read them. */
+static size_t find_go(const struct gopclntab *go, uint64_t address, struct lookup_line ret_lines[LOOKUP_MAX_CALLS])
+{
+	struct gopclntab_call calls[LOOKUP_MAX_CALLS];
+	size_t count = go ? gopclntab_find(go, address, calls, LOOKUP_MAX_CALLS) : 0;
+
+	for (size_t at = 0; at < count; at++)
+		ret_lines[at] = (struct lookup_line){ calls[at].name, calls[at].name, calls[at].file,
+						      calls[at].line, calls[at].start_line };
+	return count;
+}
+
 size_t lookup_find(struct lookup *lookup, uint64_t address, struct lookup_line lines[LOOKUP_MAX_CALLS],
 		   enum symbol_source *ret_source)
 {
@@ -213,9 +276,11 @@ size_t lookup_find(struct lookup *lookup, uint64_t address, struct lookup_line l
 	*ret_source = SYMBOL_NO_SYMBOL;
 	if (lookup->kind == SYMBOLIZER_KALLSYMS)
 		return find_kernel(lookup, address, &lines[0], ret_source);
+	if (lookup->kind == SYMBOLIZER_PERF_MAP)
+		return find_generated(lookup, address, &lines[0], ret_source);
 	open_readers(&lookup->main);
 	open_readers(&lookup->debug);
-	has_symbol = find_any_symbol(lookup, address, &symbol);
+	has_symbol = !is_go(lookup->main.go, address) && find_any_symbol(lookup, address, &symbol);
 	count = find_calls(lookup, lookup->debug.lines, address, has_symbol ? &symbol : NULL, lines);
 	if (!count)
 		count = find_calls(lookup, lookup->main.lines, address, has_symbol ? &symbol : NULL, lines);
@@ -223,7 +288,12 @@ size_t lookup_find(struct lookup *lookup, uint64_t address, struct lookup_line l
 		*ret_source = SYMBOL_DWARF;
 		return count;
 	}
-	if (!has_symbol)
+	count = find_go(lookup->main.go, address, lines);
+	if (count) {
+		*ret_source = SYMBOL_GOPCLNTAB;
+		return count;
+	}
+	if (!has_symbol && !find_any_symbol(lookup, address, &symbol))
 		return 0;
 	set_name(lookup, 0, symbol.name, NULL, &lines[0]);
 	lines[0].file = "";

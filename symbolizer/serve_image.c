@@ -115,6 +115,8 @@ static int serve_one(struct server *server)
 	case SYMBOLIZER_DEBUG:
 		return set_debug(server);
 	case SYMBOLIZER_NAMES:
+		if (request->kind == SYMBOLIZER_FROZEN)
+			lookup_freeze(server->lookup);
 		return serve_names(server->socket, server->lookup, request->id, server->request.addresses,
 				   request->count);
 	default:

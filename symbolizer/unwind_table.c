@@ -8,6 +8,7 @@
 
 #include "base/clean.h"
 #include "symbolizer/cfi_private.h"
+#include "symbolizer/gopclntab.h"
 #include "symbolizer/unwind_pages.h"
 
 #include <elf.h>
@@ -35,6 +36,8 @@ struct build {
 	uint64_t end;   /* of the last FDE */
 	bool has_end;   /* the section's size is known, not only its segment's */
 	uint64_t bad; /* FDEs of which nothing could be used */
+	struct gopclntab *go; /* NULL: not of Go, or its rows are there already */
+	uint64_t go_start, go_end;
 };
 
 /* The bytes from a virtual address to the end of its segment's file part. */
@@ -160,6 +163,49 @@ static void add_row(void *context, uint64_t start, const struct cfi_rule *rule)
 	unwind_pages_add(build->pages, start, build->rule);
 }
 
+/* Go's linker writes no FDEs for Go's code. */
+static void add_go_row(void *context, uint64_t start, enum gopclntab_step step, uint32_t depth)
+{
+	struct cfi_rule rule = { .cfa = UNWIND_CFA_REG, .cfa_reg = DWARF_RSP, .ra = CFI_RA_CFA, .ra_offset = -8,
+				 .bp = CFI_BP_SAME };
+	struct build *build = context;
+
+	if (step == GOPCLNTAB_NONE) {
+		unwind_pages_add(build->pages, start, UNWIND_RULE_NONE);
+		return;
+	}
+	rule.cfa_offset = (int32_t)depth + 8;
+	if (depth || step == GOPCLNTAB_SWITCH) {
+		rule.bp = CFI_BP_CFA;
+		rule.bp_offset = -16;
+	}
+	if (step == GOPCLNTAB_SIGNAL)
+		rule.cfa = UNWIND_CFA_SIGNAL;
+	if (step == GOPCLNTAB_OUTERMOST)
+		rule.ra = CFI_RA_OUTERMOST;
+	if (step == GOPCLNTAB_SWITCH) {
+		rule.cfa = UNWIND_CFA_SWITCH;
+		rule.cfa_reg = DWARF_RBP;
+		rule.cfa_offset = 16;
+	}
+	add_row(build, start, &rule);
+}
+
+/* Where all of it is text that no FDE before covers; else Go's frame pointers have to do. */
+static void add_go(struct build *build)
+{
+	struct gopclntab *go = build->go;
+
+	build->go = NULL;
+	if (build->go_start >= build->end && is_text(build->image, build->go_start, build->go_end)) {
+		if (build->end && build->go_start - build->end > PADDING)
+			unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
+		gopclntab_rows(go, add_go_row, build);
+		build->end = build->go_end;
+	}
+	gopclntab_free(go);
+}
+
 /* Where FDE number `index` starts and lies; false: not in the section. */
 static bool read_place(const struct build *build, size_t index, struct cfi_place *ret_place)
 {
@@ -180,6 +226,8 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 {
 	struct cfi_fde fde;
 
+	if (build->go && place->start >= build->go_start)
+		add_go(build);
 	if (cfi_fde(build->section, place->offset, &fde) < 0 || fde.start != place->start ||
 	    fde.start < build->end || !is_text(build->image, fde.start, fde.end)) {
 		build->bad++;
@@ -279,9 +327,16 @@ static int build_pages(struct build *build)
 	uint64_t vaddr;
 	size_t size;
 
+	if (gopclntab_new(build->image, &build->go))
+		build->go = NULL;
+	else
+		gopclntab_range(build->go, &build->go_start, &build->go_end);
 	bytes = find_frame(build, &vaddr, &size);
-	if (!bytes)
+	if (!bytes) {
+		if (build->go)
+			add_go(build);
 		return 0;
+	}
 	cfi_init(build->section, bytes, size, vaddr);
 	if (!build->entries) {
 		long count = cfi_scan(build->section, build->has_end, &build->places, &build->bad);
@@ -291,6 +346,8 @@ static int build_pages(struct build *build)
 		build->count = (size_t)count;
 	}
 	add_all(build);
+	if (build->go)
+		add_go(build);
 	return 0;
 }
 
@@ -308,6 +365,7 @@ int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret
 	if (!error)
 		error = unwind_pages_finish(build.pages, build.end, build.bad, ret_table);
 	free(build.places);
+	gopclntab_free(build.go);
 	unwind_pages_free(build.pages);
 	return error;
 }

@@ -49,7 +49,8 @@ enum unwind_cfa {         /* how an escape finds the CFA; `reg` is a DWARF regis
 	UNWIND_CFA_DEREF = 2, /* *(reg + cfa_offset) + cfa_add */
 	UNWIND_CFA_PLT = 3,   /* rsp + 8 + ((pc & 15) >= cfa_offset ? 8 : 0) */
 	UNWIND_CFA_SIGNAL = 4, /* rsp points at the kernel's ucontext: all registers come from it */
-	UNWIND_CFA_NONE = 5,  /* known not to be expressible: REASON_UNSUPPORTED_RULE */
+	UNWIND_CFA_SWITCH = 5, /* as REG, but the caller's frame may lie on another stack, also further down */
+	UNWIND_CFA_NONE = 6,  /* known not to be expressible: REASON_UNSUPPORTED_RULE */
 };
 enum unwind_bp {
 	UNWIND_BP_SAME = 0,

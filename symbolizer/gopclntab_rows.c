@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How Go's code leads to its callers: takes the table of stack depths that the runtime's own tracebacks use, gives
+ * rows. Frame pointers alone would lose the caller of every leaf function, which Go gives no frame.
+ *
+ * The rules are those of src/runtime/traceback.go: some functions are marked as the outermost, some as writing
+ * the stack pointer. The latter change from a goroutine's stack to the thread's or back and keep rbp meanwhile,
+ * except for those that begin a stack of their own.
+ */
+#include "gopclntab_private.h"
+
+#include <string.h>
+
+#define FLAG_TOP_FRAME 1
+#define FLAG_WRITES_SP 2
+#define MAX_ROWS (16U << 20)
+#define MAX_DEPTH (INT32_MAX - 16) /* the runtime has functions with a GiB of frame */
+
+static bool is_any(const char *name, const char *const *names)
+{
+	for (; *names; names++)
+		if (!strcmp(name, *names))
+			return true;
+	return false;
+}
+
+/* The step that holds for all of a function; GOPCLNTAB_DEPTH: it changes along the code. */
+static enum gopclntab_step whole_step(const struct gopclntab *table, const struct gopclntab_function *function)
+{
+	/* They run on the thread's stack for whoever is scheduled next: rbp is 0, or another's. */
+	static const char *const firsts[] = { "runtime.mcall", "runtime.morestack", "runtime.gogo", NULL };
+	static const char *const returns[] = { "runtime.sigreturn__sigaction", "runtime.sigreturn", NULL };
+	const char *name = gopclntab_string(table, table->names + function->name);
+
+	if (name && is_any(name, returns))
+		return GOPCLNTAB_SIGNAL;
+	/* A signal handler's stack goes on in what it interrupted. */
+	if (name && function->flags & FLAG_TOP_FRAME && !strcmp(name, "runtime.sigtramp"))
+		return GOPCLNTAB_DEPTH;
+	if (function->flags & FLAG_TOP_FRAME || (name && is_any(name, firsts)))
+		return GOPCLNTAB_OUTERMOST;
+	return function->flags & FLAG_WRITES_SP ? GOPCLNTAB_SWITCH : GOPCLNTAB_DEPTH;
+}
+
+/* False: enough. */
+static bool add_depths(const struct gopclntab *table, const struct gopclntab_function *function, uint64_t end,
+		       gopclntab_row_fn *row, void *context, uint32_t *left)
+{
+	struct gopclntab_cursor cursor = gopclntab_values(table, function->depth_values, function->start);
+	uint64_t from = function->start;
+
+	while (from < end && *left && gopclntab_next(table, &cursor)) {
+		bool known = cursor.value >= 0 && cursor.value < MAX_DEPTH;
+
+		--*left;
+		if (cursor.pc <= from)
+			continue;
+		row(context, table->text + from, known ? GOPCLNTAB_DEPTH : GOPCLNTAB_NONE,
+		    known ? (uint32_t)cursor.value : 0);
+		from = cursor.pc;
+	}
+	if (from < end)
+		row(context, table->text + from, GOPCLNTAB_NONE, 0);
+	return *left;
+}
+
+void gopclntab_rows(const struct gopclntab *table, gopclntab_row_fn *row, void *context)
+{
+	struct gopclntab_function function;
+	uint32_t left = MAX_ROWS;
+	uint64_t end = 0;
+
+	for (uint32_t at = 0; at < table->functions && left; at++) {
+		uint64_t start = gopclntab_entry(table, at), next = gopclntab_entry(table, at + 1);
+		enum gopclntab_step step;
+
+		if (start < end || next <= start || !gopclntab_function(table, at, &function))
+			continue;
+		end = next;
+		step = whole_step(table, &function);
+		left--;
+		if (step == GOPCLNTAB_DEPTH)
+			add_depths(table, &function, next, row, context, &left);
+		else /* the kernel "returns" to its first byte, and a return is looked up a byte before */
+			row(context, table->text + start - (step == GOPCLNTAB_SIGNAL), step, 0);
+	}
+	row(context, table->text + end, GOPCLNTAB_NONE, 0);
+}
+
+void gopclntab_range(const struct gopclntab *table, uint64_t *ret_start, uint64_t *ret_end)
+{
+	*ret_start = table->text + gopclntab_entry(table, 0);
+	*ret_end = table->text + gopclntab_entry(table, table->functions);
+}
