@@ -122,7 +122,7 @@ static uint32_t unknown_frame(struct aggregate *aggregate)
 	return aggregate->unknown_note;
 }
 
-static uint32_t user_frame(struct aggregate *aggregate, const struct process *process, uint64_t frame)
+static uint32_t user_frame(struct aggregate *aggregate, struct process *process, uint64_t frame)
 {
 	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr = false;
 	uint64_t address = frame & ~SAMPLE_FRAME_EXACT, vaddr;
@@ -133,6 +133,8 @@ static uint32_t user_frame(struct aggregate *aggregate, const struct process *pr
 	image = process_resolve(process, exact ? address : address - 1, &vaddr, &is_vaddr);
 	if (!image)
 		return unknown_frame(aggregate);
+	if (image->anonymous)
+		image = process_jit_image(aggregate->opts.processes, process, image);
 	return names_frame(aggregate->opts.names, image->id, exact ? vaddr : vaddr + 1, exact, is_vaddr);
 }
 
@@ -166,7 +168,7 @@ static enum reason cut_reason(const struct drain_sample *sample)
 }
 
 static uint32_t resolve_frames(struct aggregate *aggregate, const struct drain_sample *sample,
-			       const struct process *process)
+			       struct process *process)
 {
 	enum reason reason = cut_reason(sample);
 	uint32_t depth = 0;

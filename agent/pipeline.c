@@ -45,10 +45,14 @@ static void image_new(void *context, struct process_image *image, uint32_t pid, 
 {
 	struct pipeline *pipeline = context;
 	struct resolve_image_request request = { .image = image->id, .pid = pid, .start = start, .end = end,
-						 .file = image->file, .path = image->path, .vdso = image->vdso };
+						 .file = image->file, .path = image->path, .vdso = image->vdso,
+						 .jit = image->jit, .ended = &image->ended };
 
 	names_set_image(pipeline->names, image->id, image->path, "");
-	if (image->anonymous) {
+	if (image->jit) {
+		request.start = image->dump_start;
+		request.end = image->dump_end;
+	} else if (image->anonymous) {
 		image->state = PROCESS_IMAGE_FAILED;
 		return;
 	}

@@ -170,6 +170,8 @@ void process_entry_end(struct process_table *table, struct process_entry *entry,
 	entry->died = died && !entry->process.kernel_thread;
 	process_mapping_attach(entry, false);
 	entry->attached = false;
+	if (entry->process.jit)
+		atomic_store(&entry->process.jit->ended, died ? PROCESS_EXITED : PROCESS_REPLACED);
 	TAILQ_INSERT_TAIL(&table->ended, entry, ended_link);
 	entry->listed = true;
 	table->living--;

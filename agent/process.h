@@ -11,17 +11,21 @@
 
 #include "sideband.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define PROCESS_GRACE_S 5
 #define PROCESS_LIMIT 65536
+#define PROCESS_JIT_LIMIT 8192 /* images of generated code, ever */
 
 struct process_table;
 struct process;
 
 enum process_image_state { PROCESS_IMAGE_NEW, PROCESS_IMAGE_ASKED, PROCESS_IMAGE_READY, PROCESS_IMAGE_FAILED };
+
+enum process_end { PROCESS_ALIVE, PROCESS_EXITED, PROCESS_REPLACED };
 
 #define PROCESS_IMAGE_SEGMENTS 16
 struct process_image { /* a file that is mapped executable somewhere; never freed while the agent runs */
@@ -30,6 +34,9 @@ struct process_image { /* a file that is mapped executable somewhere; never free
 	char *path;            /* as the event gave it */
 	enum process_image_state state;
 	bool vdso, anonymous;
+	bool jit, jitdump;     /* the generated code of one process; a file that says what is in it */
+	atomic_uint ended;     /* jit: enum process_end */
+	uint64_t dump_start, dump_end; /* jit: where its process maps a jitdump, 0: nowhere */
 	uint32_t dir;          /* for unwind_mapping.dir: directory base minus first page (modulo 2^32) */
 	bool has_table;
 	uint32_t segment_count; /* PT_LOADs, from the symbolizer */
@@ -64,13 +71,15 @@ struct process {
 	size_t mapping_count, mapping_capacity;
 	struct process_mapping *mappings; /* sorted by start */
 	struct process *older; /* the generation before, same pid */
+	struct process_image *jit; /* made at its first frame, NULL before */
+	uint64_t dump_start, dump_end; /* the jitdump it mapped last */
 	void *published;       /* agent/publish's handle */
 };
 
 struct process_stats {
 	uint64_t processes, images; /* living, ever */
 	uint64_t lost, repairs;     /* LOST records, passes over /proc because of them */
-	uint64_t refused_processes, refused_mappings, refused_images, refused_ksymbols; /* at a limit */
+	uint64_t refused_processes, refused_mappings, refused_images, refused_ksymbols, refused_jits; /* at a limit */
 };
 
 struct process_table *process_table_new(const struct process_callbacks *callbacks);
@@ -86,6 +95,10 @@ struct process *process_find(struct process_table *table, uint32_t pid, uint64_t
  * then set and the address is the file offset instead, *ret_is_vaddr false). */
 struct process_image *process_resolve(const struct process *process, uint64_t address, uint64_t *ret_vaddr,
 				      bool *ret_is_vaddr);
+/* The image for frames in anonymous memory: its process generation's own, so that names do not mix; at a limit the
+ * one given. */
+struct process_image *process_jit_image(struct process_table *table, struct process *process,
+					struct process_image *anonymous);
 /* pc - bias == ELF virtual address for this mapping; false: segments unknown. */
 bool process_mapping_bias(const struct process_mapping *mapping, uint64_t *ret_bias);
 struct process_image *process_image_get(struct process_table *table, uint32_t id);

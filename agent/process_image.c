@@ -22,6 +22,17 @@ struct special_slot {
 	struct image_entry *entry;
 };
 
+/* "jit-PID.dump", the PID as the process itself sees it. */
+static bool is_jitdump(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *at = slash ? slash + 1 : path;
+
+	if (!slash || strncmp(at, "jit-", 4) || at[4] < '0' || at[4] > '9')
+		return false;
+	at += 4;
+	return !strcmp(at + strspn(at, "0123456789"), ".dump");
+}
+
 static struct image_entry *image_add(struct process_table *table, const struct sideband_file *file, const char *path)
 {
 	size_t length = strnlen(path, PATH_LIMIT);
@@ -44,6 +55,7 @@ static struct image_entry *image_add(struct process_table *table, const struct s
 		return NULL;
 	}
 	entry->image.file = *file;
+	entry->image.jitdump = is_jitdump(entry->image.path);
 	entry->image.id = NAMES_FIRST_IMAGE + (uint32_t)table->image_count;
 	table->images[table->image_count++] = entry;
 	table->image_path_bytes += length;
@@ -132,7 +144,8 @@ static struct image_entry *file_image(struct process_table *table, const struct 
 	entry = slot ? match_generation(slot->first, file->generation) : NULL;
 	if (entry)
 		return entry;
-	if (table->image_count >= PROCESS_IMAGE_LIMIT || table->image_path_bytes + length > PROCESS_IMAGE_PATH_BYTES)
+	if (table->image_count - table->jit_count >= PROCESS_IMAGE_LIMIT ||
+	    table->image_path_bytes + length > PROCESS_IMAGE_PATH_BYTES)
 		return image_overflow(table);
 	slot = hmap_insert(&table->files, &key, NULL);
 	if (!slot)
@@ -181,6 +194,41 @@ void process_image_tell(struct process_table *table, const struct process *proce
 	table->callbacks.image_new(table->callbacks.context, image, process->pid, mapping->start, mapping->end);
 	if (image->anonymous && image->state == PROCESS_IMAGE_NEW)
 		image->state = PROCESS_IMAGE_FAILED; /* nothing to ask for: told once, so that it gets its name */
+}
+
+static struct process_image *jit_add(struct process_table *table, struct process *process)
+{
+	struct sideband_file none = { 0 };
+	struct image_entry *entry;
+
+	if (table->jit_count >= PROCESS_JIT_LIMIT || !(entry = image_add(table, &none, "[jit]"))) {
+		table->stats.refused_jits++;
+		return NULL;
+	}
+	table->jit_count++;
+	entry->image.jit = entry->image.anonymous = true;
+	if (process->until_ns != UINT64_MAX)
+		atomic_store(&entry->image.ended,
+			     ((struct process_entry *)process)->died ? PROCESS_EXITED : PROCESS_REPLACED);
+	process->jit = &entry->image;
+	return process->jit;
+}
+
+struct process_image *process_jit_image(struct process_table *table, struct process *process,
+					struct process_image *anonymous)
+{
+	struct process_image *jit = process->jit;
+
+	if (strcmp(anonymous->path, "//anon"))
+		return anonymous; /* [uprobes] is the kernel's, and code on a stack or heap no compiler's */
+	if (jit && jit->dump_start == process->dump_start)
+		return jit;
+	if (!jit && !(jit = jit_add(table, process)))
+		return anonymous;
+	jit->dump_start = process->dump_start;
+	jit->dump_end = process->dump_end;
+	table->callbacks.image_new(table->callbacks.context, jit, process->pid, 0, 0);
+	return jit;
 }
 
 struct process_image *process_image_get(struct process_table *table, uint32_t id)

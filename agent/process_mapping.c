@@ -76,6 +76,8 @@ void process_mapping_inherit(struct process_table *table, struct process_entry *
 	process->mappings = parent->process.mappings;
 	process->mapping_count = parent->process.mapping_count;
 	process->mapping_capacity = parent->process.mapping_capacity;
+	process->dump_start = parent->process.dump_start;
+	process->dump_end = parent->process.dump_end;
 	process_mapping_attach(child, true);
 	for (size_t i = 0; i < process->mapping_count; i++)
 		process_image_tell(table, process, &process->mappings[i], process->from_ns);
@@ -191,6 +193,10 @@ bool process_mapping_insert(struct process_table *table, struct process_entry *e
 		(process->mapping_count - last) * sizeof(*process->mappings));
 	memcpy(&process->mappings[first], pieces, count * sizeof(*pieces));
 	process->mapping_count += count - (last - first);
+	if (new.image->jitdump) {
+		process->dump_start = new.start;
+		process->dump_end = new.end;
+	}
 	process_image_tell(table, process, &new, mapping->since_ns);
 	return true;
 }

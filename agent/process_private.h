@@ -62,7 +62,7 @@ struct process_table {
 
 	struct hmap files, specials; /* inode, name -> struct image_entry */
 	struct image_entry **images; /* by id - NAMES_FIRST_IMAGE */
-	size_t image_count, image_capacity, image_path_bytes;
+	size_t image_count, image_capacity, image_path_bytes, jit_count;
 	struct image_entry *image_overflow;
 	bool images_ready;
 

@@ -168,13 +168,18 @@ static int add_lines(struct query_build *build, const struct names_frame *frame,
 	return 0;
 }
 
-static enum profile_frame frame_kind(const struct names_frame *frame)
+static enum profile_frame frame_kind(struct names *names, const struct names_frame *frame)
 {
+	const char *path = NULL, *build_id;
+
 	if (frame->image == NAMES_IMAGE_KERNEL)
 		return PROFILE_FRAME_KERNEL;
 	if (frame->image == NAMES_IMAGE_NOTE)
 		return PROFILE_FRAME_NOTE;
-	return frame->source == SYMBOL_ANONYMOUS ? PROFILE_FRAME_JIT : PROFILE_FRAME_USER;
+	if (frame->source == SYMBOL_ANONYMOUS)
+		return PROFILE_FRAME_JIT;
+	names_get_image(names, frame->image, &path, &build_id);
+	return path && !strcmp(path, "[jit]") ? PROFILE_FRAME_JIT : PROFILE_FRAME_USER;
 }
 
 static int add_location(struct query_build *build, uint32_t id, struct frame_slot *ret_slot)
@@ -186,7 +191,7 @@ static int add_location(struct query_build *build, uint32_t id, struct frame_slo
 	int status;
 
 	names_get_frame(build->names, id, &frame);
-	location.kind = frame_kind(&frame);
+	location.kind = frame_kind(build->names, &frame);
 	if (location.kind != PROFILE_FRAME_NOTE && (status = add_mapping(build, frame.image, &location.mapping)))
 		return status;
 	if (location.kind == PROFILE_FRAME_USER || location.kind == PROFILE_FRAME_JIT)

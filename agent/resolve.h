@@ -11,6 +11,7 @@
 #include "sideband.h"
 #include "symbolizer.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ struct resolve_image_request { /* copied */
 	struct sideband_file file; /* inode 0: not a file */
 	const char *path;
 	bool vdso;
+	bool jit;         /* generated code: start and end are of its jitdump's mapping, or 0 */
+	const atomic_uint *ended; /* jit: not 0 once the process is gone, PROCESS_REPLACED: by exec. Outlives resolve */
 };
 
 struct resolve_callbacks {

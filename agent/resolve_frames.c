@@ -4,6 +4,7 @@
  * the checked answer, gives lines to names.
  */
 #include "resolve_child.h"
+#include "resolve_jit.h"
 #include "resolve_subject.h"
 
 #include "base/clock.h"
@@ -120,6 +121,19 @@ static bool ask_kernel_again(struct resolve *resolve, struct child *child, uint3
 	return true;
 }
 
+/* Code runs before its name is written. */
+static bool ask_jit_again(struct resolve *resolve, struct child *child, uint32_t id)
+{
+	struct subject *subject = child->subject;
+
+	if (subject->kind != SYMBOLIZER_PERF_MAP || id & FRAME_ASKED_BEFORE || jit_is_frozen(subject))
+		return false;
+	subject->not_before_ns = clock_monotonic_ns() + JIT_AGAIN_S * NS_PER_S;
+	id |= FRAME_ASKED_BEFORE;
+	subject_add_frames(resolve, child->image, &id, 1);
+	return true;
+}
+
 int frames_take(struct resolve *resolve, struct child *child, size_t bytes, bool *ret_more)
 {
 	struct child_names answer;
@@ -133,7 +147,8 @@ int frames_take(struct resolve *resolve, struct child *child, size_t bytes, bool
 
 		if (*id == UINT32_MAX)
 			return -EPROTO; /* answered twice */
-		if (frame->lines || !ask_kernel_again(resolve, child, *id))
+		if (frame->lines ||
+		    (!ask_kernel_again(resolve, child, *id) && !ask_jit_again(resolve, child, *id)))
 			set_lines(resolve, *id & FRAME_ID, frame, &answer);
 		*id = UINT32_MAX;
 	}

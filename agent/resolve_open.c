@@ -5,6 +5,7 @@
  * on the host once the process is gone. A separate debug file is looked for in fixed folders by single names.
  */
 #include "resolve_open.h"
+#include "resolve_jit.h"
 
 #include "base/clean.h"
 #include "base/clock.h"
@@ -28,7 +29,7 @@
 #define STACK_BYTES (128 << 10)
 #define CANDIDATES 8 /* 4 names, each in the process's root and on the host */
 
-enum job_kind { JOB_IMAGE, JOB_DEBUG, JOB_CLOSE };
+enum job_kind { JOB_IMAGE, JOB_JIT, JOB_DEBUG, JOB_CLOSE };
 
 struct job { /* shared by the caller and its thread; the second to leave frees it */
 	pthread_mutex_t lock;
@@ -197,6 +198,8 @@ static void *run_job(void *argument)
 
 	if (job->kind == JOB_IMAGE)
 		result = do_image(job);
+	else if (job->kind == JOB_JIT)
+		result = jit_open(&job->request);
 	else if (job->kind == JOB_DEBUG)
 		result = do_debug(job);
 	else
@@ -273,7 +276,7 @@ static int job_run(struct job *job)
 
 int open_image(const struct resolve_image_request *request, struct open_identity *ret_identity)
 {
-	struct job *job = job_new(JOB_IMAGE);
+	struct job *job = job_new(request->jit ? JOB_JIT : JOB_IMAGE);
 	int error, fd;
 
 	if (!job)

@@ -64,6 +64,7 @@ struct subject { /* a file as it was opened, whatever number of images are it */
 	unsigned deaths;
 	uint64_t died_ns, not_before_ns;
 	bool is_active;
+	bool is_closed; /* quarantined: until not_before_ns what is asked of it fails rather than waits */
 	struct subject *next_active;
 };
 

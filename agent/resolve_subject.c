@@ -4,6 +4,7 @@
  * (device, inode, size, times), so that two ids of one file share a child. Owns both tables and at most
  * RESOLVE_MAX_FDS descriptors; a file whose descriptor was given up is opened again as it was the first time.
  */
+#include "resolve_jit.h"
 #include "resolve_subject.h"
 
 #include "base/clean.h"
@@ -82,7 +83,7 @@ static void close_fds(struct subject *subject)
 }
 
 /* A place among those that keep descriptors, if need be at the cost of the one not used longest. */
-static void hold(struct resolve *resolve, struct subject *subject)
+void subject_hold(struct resolve *resolve, struct subject *subject)
 {
 	size_t place = 0;
 
@@ -99,7 +100,7 @@ static void hold(struct resolve *resolve, struct subject *subject)
 	resolve->holders[place] = subject;
 }
 
-static struct subject *find_or_make(struct resolve *resolve, const struct open_identity *identity)
+struct subject *subject_make(struct resolve *resolve, const struct open_identity *identity)
 {
 	struct subject_entry *entry;
 	bool is_new;
@@ -140,7 +141,7 @@ static int attach(struct resolve *resolve, struct image *image)
 		atomic_fetch_add(&resolve->timeouts, 1);
 	if (fd < 0)
 		return fd;
-	subject = find_or_make(resolve, &identity);
+	subject = subject_make(resolve, &identity);
 	if (!subject) {
 		open_close(fd);
 		return -ENOMEM;
@@ -151,7 +152,7 @@ static int attach(struct resolve *resolve, struct image *image)
 	if (subject->fd >= 0) {
 		open_close(fd);
 	} else {
-		hold(resolve, subject);
+		subject_hold(resolve, subject);
 		subject->fd = fd;
 	}
 	return 0;
@@ -173,14 +174,19 @@ void subject_take_request(struct resolve *resolve, const struct resolve_image_re
 	image->path = path;
 	image->request = *request;
 	image->request.path = path;
-	image->wants_table = true;
-	error = image->subject ? 0 : attach(resolve, image);
+	image->wants_table = !request->jit;
+	if (request->jit && image->subject) { /* it has begun to write a jitdump */
+		image->subject->not_before_ns = 0;
+		image->subject->is_closed = false;
+		(void)jit_open_fd(resolve, image->subject);
+	}
+	error = image->subject ? 0 : request->jit ? jit_attach(resolve, image) : attach(resolve, image);
 	if (error) {
 		fail_image(resolve, image, subject_reason(error));
 	} else if (image->subject->failed) {
 		fail_image(resolve, image, image->subject->failed);
 	} else {
-		atomic_fetch_add(&resolve->images_opened, 1);
+		atomic_fetch_add(&resolve->images_opened, !request->jit);
 		subject_activate(resolve, image->subject);
 	}
 }
@@ -194,8 +200,10 @@ int subject_open_fd(struct resolve *resolve, struct subject *subject)
 		subject->fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
 		return subject->fd < 0 ? -errno : 0;
 	}
+	if (subject->kind == SYMBOLIZER_PERF_MAP)
+		return jit_open_fd(resolve, subject);
 	if (subject->fd >= 0) {
-		hold(resolve, subject);
+		subject_hold(resolve, subject);
 		return 0;
 	}
 	for (const struct image *image = subject->images; image; image = image->next) {
@@ -207,7 +215,7 @@ int subject_open_fd(struct resolve *resolve, struct subject *subject)
 			continue;
 		}
 		if (!memcmp(&identity, &subject->identity, sizeof(identity))) {
-			hold(resolve, subject);
+			subject_hold(resolve, subject);
 			subject->fd = fd;
 			return 0;
 		}
@@ -235,7 +243,7 @@ int subject_open_debug(struct resolve *resolve, struct subject *subject)
 		atomic_fetch_add(&resolve->timeouts, 1);
 	if (fd < 0)
 		return fd;
-	hold(resolve, subject);
+	subject_hold(resolve, subject);
 	subject->debug_fd = fd;
 	return 0;
 }
@@ -317,6 +325,7 @@ void subject_forgive(struct resolve *resolve, uint64_t now_ns)
 			continue;
 		entry->subject->deaths = 0;
 		entry->subject->not_before_ns = 0;
+		entry->subject->is_closed = false;
 	}
 }
 

@@ -8,6 +8,8 @@
 enum symbol_source subject_reason(int error);
 struct image *subject_image(struct resolve *resolve, uint32_t id); /* made if absent; NULL: limit */
 void subject_take_request(struct resolve *resolve, const struct resolve_image_request *request);
+struct subject *subject_make(struct resolve *resolve, const struct open_identity *identity); /* or finds it */
+void subject_hold(struct resolve *resolve, struct subject *subject); /* it has a descriptor to keep */
 int subject_open_fd(struct resolve *resolve, struct subject *subject); /* subject->fd is open then */
 int subject_open_debug(struct resolve *resolve, struct subject *subject); /* subject->debug_fd, or -ENOENT */
 void subject_add_frames(struct resolve *resolve, struct image *image, const uint32_t *ids, size_t count);

@@ -5,6 +5,7 @@
  * retry, the second death a quarantine; nobody else notices.
  */
 #include "resolve_child.h"
+#include "resolve_jit.h"
 #include "resolve_subject.h"
 #include "resolve_spawn.h"
 
@@ -61,6 +62,7 @@ static void child_died(struct resolve *resolve, struct child *child, bool blame,
 	if (subject->deaths >= RESOLVE_MAX_DEATHS) {
 		atomic_fetch_add(&resolve->quarantined, 1);
 		subject->not_before_ns = now_ns + RESOLVE_QUARANTINE_S * NS_PER_S;
+		subject->is_closed = subject->kind != SYMBOLIZER_KALLSYMS;
 		if (child->op == SYMBOLIZER_NAMES)
 			frames_give_up(resolve, child, SYMBOL_DIED);
 		subject_fail(resolve, subject, SYMBOL_DIED);
@@ -120,7 +122,8 @@ static void ask(struct resolve *resolve, struct child *child, enum symbolizer_op
 		const uint64_t *addresses, uint64_t now_ns)
 {
 	struct symbolizer_request request = { .op = op, .id = ++resolve->last_request_id,
-					      .count = op == SYMBOLIZER_NAMES ? child->count : 0 };
+					      .count = op == SYMBOLIZER_NAMES ? child->count : 0,
+					      .kind = jit_is_frozen(child->subject) ? SYMBOLIZER_FROZEN : 0 };
 
 	child->op = op;
 	child->request_id = request.id;
@@ -200,17 +203,20 @@ static bool step_subject(struct resolve *resolve, struct subject *subject, uint6
 	if (subject->child && subject->child->op)
 		return true;
 	if (now_ns < subject->not_before_ns) {
-		if (subject->kind == SYMBOLIZER_ELF) /* quarantined */
+		if (subject->is_closed) /* quarantined */
 			subject_fail(resolve, subject, SYMBOL_DIED);
 		return true;
 	}
+	subject->is_closed = false;
 	if (subject == &resolve->kernel && subject->child && atomic_load(&resolve->kernel_changed) &&
 	    now_ns - subject->child->started_ns >= RESOLVE_KALLSYMS_S * NS_PER_S)
 		work_close_child(resolve, subject->child);
 	error = subject->child ? 0 : start_child(resolve, subject, now_ns);
 	if (error == -EAGAIN)
 		return true;
-	if (error)
+	if (error && subject->kind == SYMBOLIZER_PERF_MAP)
+		jit_refuse(resolve, subject, now_ns);
+	else if (error)
 		subject_fail(resolve, subject, subject_reason(error));
 	else
 		ask_next(resolve, subject, now_ns);
