@@ -1,0 +1,3 @@
+module example.test/gospin
+
+go 1.18
