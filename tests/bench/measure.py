@@ -82,8 +82,8 @@ class Child:
         """Of the BPF maps that it holds open."""
         maps = {}
         for pid in self.pids():
-            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                for fd in os.listdir(f"/proc/{pid}/fdinfo"):
                     text = open(f"/proc/{pid}/fdinfo/{fd}").read()
                     number = re.search(r"^map_id:\s+(\d+)", text, re.M)
                     if number:
