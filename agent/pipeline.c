@@ -11,6 +11,7 @@
 #include "privilege.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 #define TICK_MS 25           /* how long a new process waits for its mapping table at most */
 #define IMAGE_IDLE_NS (2 * NS_PER_S)
+#define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 static void take_event(void *context, const struct sideband_event *event)
@@ -197,6 +199,8 @@ static int work_second(struct pipeline *pipeline)
 	cgroup_table_tick(pipeline->cgroups);
 	work_memory(pipeline, clock_monotonic_ns());
 	pipeline_view_second(pipeline);
+	if (pipeline->second_count % TRIM_SECONDS == 0)
+		malloc_trim(0);
 	return work_slice(pipeline);
 }
 
