@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define TICK_MS 25           /* how long a new process waits for its mapping table at most */
+#define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 static void take_event(void *context, const struct sideband_event *event)
@@ -142,6 +143,28 @@ static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 	publish_tick(pipeline->publish, until_ns);
 }
 
+/* Copies are unwound with what is known now: of files that are being read, a little later. */
+static void await_images(struct pipeline *pipeline, uint64_t to_ns)
+{
+	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
+
+	for (; now < end && snapshot_awaits_images(pipeline->snapshots, to_ns); now = clock_monotonic_ns()) {
+		struct pollfd news = { .fd = pipeline->news_fd, .events = POLLIN };
+
+		(void)poll(&news, 1, (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		take_news(pipeline);
+	}
+}
+
+static enum reason take_sample(void *context, const struct drain_sample *drained)
+{
+	struct pipeline *pipeline = context;
+	struct drain_sample sample = *drained;
+
+	snapshot_finish(pipeline->snapshots, &sample);
+	return aggregate_take(pipeline->aggregate, &sample);
+}
+
 /* One slice: flip, bring the tables up to the flip, resolve and count, store, ask for names. */
 static int work_slice(struct pipeline *pipeline)
 {
@@ -152,7 +175,10 @@ static int work_slice(struct pipeline *pipeline)
 	if (error)
 		return error;
 	work_tables(pipeline, to_ns);
-	error = drain_collect(pipeline->drain, aggregate_take, pipeline->aggregate);
+	await_images(pipeline, to_ns);
+	error = drain_collect(pipeline->drain, take_sample, pipeline);
+	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
+	publish_read_done(pipeline->publish);
 	if (error < 0)
 		return error;
 	slice = aggregate_close(pipeline->aggregate, from_ns, to_ns);
@@ -253,6 +279,28 @@ static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opt
 	return 0;
 }
 
+static enum reason find_rule(void *publish, uint32_t dir, uint64_t vaddr, uint16_t *ret_rule)
+{
+	return publish_find_rule(publish, dir, vaddr, ret_rule);
+}
+
+static int find_escape(void *publish, uint32_t index, struct unwind_escape *ret_escape)
+{
+	return publish_find_escape(publish, index, ret_escape);
+}
+
+static int open_snapshots(struct pipeline *pipeline)
+{
+	struct snapshot_rules rules = { .find_rule = find_rule, .find_escape = find_escape,
+					.context = pipeline->publish };
+
+	pipeline->snapshots = snapshot_new(pipeline->processes, &rules);
+	if (!pipeline->snapshots)
+		return -ENOMEM;
+	return ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_SNAPSHOTS),
+				snapshot_receive, pipeline->snapshots);
+}
+
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
 {
 	struct loader_opts loader = { .frequency = config->frequency, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_CONF),
@@ -270,7 +318,7 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 	if (!result) {
 		pipeline->events = ring_buffer__new(loader_map_fd(pipeline->loader, LOADER_EVENTS), take_cgroup,
 						    pipeline, NULL);
-		result = pipeline->events ? 0 : -errno;
+		result = pipeline->events ? open_snapshots(pipeline) : -errno;
 	}
 	return result;
 }
@@ -360,6 +408,7 @@ void pipeline_close(struct pipeline *pipeline)
 	resolve_free(pipeline->resolve);
 	aggregate_free(pipeline->aggregate);
 	ring_buffer__free(pipeline->events);
+	snapshot_free(pipeline->snapshots);
 	sideband_close(pipeline->sideband);
 	process_table_free(pipeline->processes);
 	publish_free(pipeline->publish);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of "publish" share: publish.c (life, chunks), publish_rows.c (images), publish_tables.c
- * (processes) and publish_space.c (places for mapping tables). */
+ * (processes), publish_space.c (places for mapping tables), publish_read.c (rows read back). */
 #ifndef PUBLISH_PRIVATE_H
 #define PUBLISH_PRIVATE_H
 
@@ -64,6 +64,14 @@ struct publish_dir { /* which pages of text a `dir` speaks for */
 	uint32_t dir, first_page, pages;
 };
 
+#define PUBLISH_BLOCKS 64 /* mapped at a time for reading, 66 KiB each */
+struct publish_block {
+	struct publish_view view;
+	uint32_t index; /* in the directory */
+	bool open;
+	enum reason reason; /* why there are no rows */
+};
+
 struct publish {
 	struct loader *loader;
 	uint64_t row_limit_bytes;
@@ -83,6 +91,7 @@ struct publish {
 	STAILQ_HEAD(, publish_range) freed;
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;
+	struct publish_block blocks[PUBLISH_BLOCKS]; /* of publish_read.c */
 	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
 };
 

@@ -30,7 +30,9 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-struct mm_struct;
+struct mm_struct {
+	unsigned long start_stack; /* where the first thread's stack began */
+};
 
 struct sched_entity {
 	__u64 sum_exec_runtime;
