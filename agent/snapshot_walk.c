@@ -133,6 +133,8 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 		if (!walk.mapping || !advance(&walk, pc))
 			break;
 	}
+	if (walk.regs.reg[UNWIND_RSP] == copy->start_stack)
+		walk.reason = REASON_NONE; /* the root, though its entry may have no rule that says so */
 	*ret_reason = walk.reason;
 	return depth;
 }

@@ -48,6 +48,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct task_struct *group_leader;
 	struct sched_entity se;
+	unsigned in_execve : 1;
 	__u64 utime, stime; /* as ticks saw them; their sum is not se.sum_exec_runtime */
 };
 

@@ -223,6 +223,22 @@ static __noinline void copy_user_stack(struct walk *walk, void *ctx, struct task
 	snapshot_take(walk, set);
 }
 
+/* In exec, once the old memory is gone, the saved registers speak of a stack that is no more, and the new program
+ * has none yet. */
+static __always_inline bool between_programs(const struct walk *walk, struct task_struct *task, bool in_kernel)
+{
+	__u64 word;
+
+	return in_kernel && bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve) &&
+	       bpf_probe_read_user(&word, sizeof(word), (const void *)walk->regs.reg[UNWIND_RSP]);
+}
+
+/* Where the first thread's stack began lies its root: the dynamic loader's entry has no rule that says so. */
+static __always_inline bool at_root(const struct walk *walk, struct task_struct *task)
+{
+	return walk->regs.reg[UNWIND_RSP] == task->mm->start_stack;
+}
+
 static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
 					    bool in_kernel, __u32 set)
 {
@@ -231,6 +247,10 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 
 	if (!segment) {
 		walk->key.user_reason = REASON_NO_REGISTERS;
+		return;
+	}
+	if (between_programs(walk, task, in_kernel)) {
+		walk->key.flags |= SAMPLE_KTHREAD;
 		return;
 	}
 	process = bpf_map_lookup_elem(&processes, &tgid);
@@ -245,6 +265,8 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 		walk->value.table_version = process->version;
 		unwind_native(walk);
 	}
+	if (walk->reason && at_root(walk, task))
+		walk->reason = REASON_NONE;
 	if (walk->reason >= REASON_PROCESS_UNKNOWN && walk->reason <= REASON_NO_TABLE)
 		copy_user_stack(walk, ctx, task, set);
 	walk->key.user_stack = walk->hash;

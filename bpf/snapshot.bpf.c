@@ -52,17 +52,14 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 
 /* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
  * needs; of the others the end is not known, the first failing read tells. */
-static __always_inline __u32 bytes_wanted(__u64 from)
+static __always_inline __u32 bytes_wanted(__u64 from, __u64 end)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 end = task->mm->start_stack;
-
 	return end - from < SNAPSHOT_BYTES ? (__u32)(end - from) : SNAPSHOT_BYTES;
 }
 
 static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 from)
 {
-	__u32 wanted = bytes_wanted(from), done = 0;
+	__u32 wanted = bytes_wanted(from, scratch->snapshot.start_stack), done = 0;
 
 	for (int i = 0; i < PIECES; i++) {
 		__u32 piece = SNAPSHOT_PIECE - ((from + done) & (SNAPSHOT_PIECE - 1));
@@ -98,6 +95,7 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	snapshot->id = SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
 	snapshot->time_ns = walk->value.last_ns;
 	snapshot->tgid = walk->key.tgid;
+	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
 	done = copy_stack(scratch, walk->regs.reg[UNWIND_RSP]);

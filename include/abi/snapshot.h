@@ -21,11 +21,12 @@
 struct snapshot { /* then `bytes` bytes of stack, from reg[7] (rsp) up */
 	__u64 id;
 	__u64 time_ns; /* CLOCK_MONOTONIC, the sample's last_ns */
+	__u64 start_stack; /* where the first thread's stack began */
 	__u64 pc;
 	__u64 reg[SNAPSHOT_REGISTERS]; /* by DWARF number */
 	__u32 tgid;
 	__u32 bytes;
 };
-ABI_SIZE(struct snapshot, 160);
+ABI_SIZE(struct snapshot, 168);
 
 #endif
