@@ -44,8 +44,10 @@ static int take_cgroup(void *context, void *data, size_t size)
 static void image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
 {
 	struct pipeline *pipeline = context;
+	const struct process *process = process_find(pipeline->processes, pid, UINT64_MAX);
 	struct resolve_image_request request = { .image = image->id, .pid = pid, .start = start, .end = end,
-						 .file = image->file, .path = image->path, .vdso = image->vdso };
+						 .parent = process ? process->parent : 0, .file = image->file,
+						 .path = image->path, .vdso = image->vdso };
 
 	names_set_image(pipeline->names, image->id, image->path, "");
 	if (image->anonymous) {
@@ -179,6 +181,7 @@ static int work_slice(struct pipeline *pipeline)
 	error = drain_collect(pipeline->drain, take_sample, pipeline);
 	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
 	publish_read_done(pipeline->publish);
+	process_table_keep(pipeline->processes, to_ns);
 	if (error < 0)
 		return error;
 	slice = aggregate_close(pipeline->aggregate, from_ns, to_ns);
@@ -363,6 +366,7 @@ static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts 
 	if (opts->follow_pid)
 		process_table_follow(pipeline->processes, opts->follow_pid);
 	work_tables(pipeline, clock_monotonic_ns());
+	process_table_keep(pipeline->processes, clock_monotonic_ns());
 	pipeline->next_slice_ns = clock_monotonic_ns() + NS_PER_S;
 	return sampler_start(pipeline->sampler);
 }

@@ -59,6 +59,7 @@ struct process_table {
 	size_t entries, living;
 	struct process_entries dirty, ended;
 	uint32_t follow;
+	uint64_t keep_from_ns; /* 0: nobody said */
 
 	struct hmap files, specials; /* inode, name -> struct image_entry */
 	struct image_entry **images; /* by id - NAMES_FIRST_IMAGE */
