@@ -40,6 +40,7 @@ struct sideband {
 	struct perf_event_attr attr;
 	struct ring *rings;
 	size_t count;
+	uint64_t now_ns; /* of the current read */
 	char record[SIDEBAND_RECORD_BYTES + 8] __attribute__((aligned(8)));
 };
 
@@ -194,11 +195,26 @@ static void ring_copy(const struct ring *ring, uint64_t from, size_t length, cha
 	memcpy(to + first, ring->data, length - first);
 }
 
-/* The size of the record at tail; 0: none. A size that cannot be ends the reading of what is there. */
-static size_t ring_peek(struct ring *ring)
+/* The time of a record of which ring_copy has to fetch only what tells it. */
+static uint64_t ring_time(struct sideband *sideband, const struct ring *ring, const struct perf_event_header *header)
+{
+	struct sideband_trailer trailer;
+
+	if (header->type == PERF_RECORD_KSYMBOL) { /* rare, and its trailer is found by its name */
+		ring_copy(ring, ring->tail, header->size, sideband->record);
+		return sideband_record_time(sideband->record, header->size);
+	}
+	if (header->size < HEADER_BYTES + sizeof(trailer))
+		return 0;
+	ring_copy(ring, ring->tail + header->size - sizeof(trailer), sizeof(trailer), (char *)&trailer);
+	return trailer.time_ns;
+}
+
+/* The size of the record at tail; 0: none. A size that cannot be ends the reading of what is there; a time that has
+ * not come yet is none, for to wait for it would stop the ring. */
+static size_t ring_peek(struct sideband *sideband, struct ring *ring)
 {
 	struct perf_event_header header;
-	struct sideband_trailer trailer;
 
 	ring->next_ns = UINT64_MAX;
 	if (ring->head - ring->tail < HEADER_BYTES)
@@ -209,17 +225,15 @@ static size_t ring_peek(struct ring *ring)
 		atomic_store_explicit((_Atomic uint64_t *)&ring->page->data_tail, ring->tail, memory_order_release);
 		return 0;
 	}
-	ring->next_ns = 0;
-	if (header.size >= HEADER_BYTES + sizeof(trailer)) {
-		ring_copy(ring, ring->tail + header.size - sizeof(trailer), sizeof(trailer), (char *)&trailer);
-		ring->next_ns = trailer.time_ns;
-	}
+	ring->next_ns = ring_time(sideband, ring, &header);
+	if (ring->next_ns > sideband->now_ns)
+		ring->next_ns = 0;
 	return header.size;
 }
 
 static int ring_take(struct sideband *sideband, struct ring *ring, sideband_fn take, void *context)
 {
-	size_t size = ring_peek(ring);
+	size_t size = ring_peek(sideband, ring);
 	struct sideband_event event;
 	int taken = 0;
 
@@ -232,7 +246,7 @@ static int ring_take(struct sideband *sideband, struct ring *ring, sideband_fn t
 			taken = 1;
 		}
 	}
-	ring_peek(ring);
+	ring_peek(sideband, ring);
 	return taken;
 }
 
@@ -282,8 +296,10 @@ int sideband_read(struct sideband *sideband, uint64_t until_ns, sideband_fn take
 
 		ring->head = atomic_load_explicit((_Atomic uint64_t *)&ring->page->data_head, memory_order_acquire);
 		ring->tail = ring->page->data_tail;
-		ring_peek(ring);
 	}
+	sideband->now_ns = clock_monotonic_ns(); /* later than every record up to the heads */
+	for (size_t at = 0; at < sideband->count; at++)
+		ring_peek(sideband, &sideband->rings[at]);
 	for (;;) {
 		struct ring *oldest = NULL;
 

@@ -107,13 +107,36 @@ static size_t smallest(uint32_t type)
 	}
 }
 
+/*
+ * Where the trailer lies: at the end, except in a KSYMBOL record, where it follows the name. The kernel adds the
+ * trailer's size to such a record's once for each listener and forgets to take it off again
+ * (perf_event_ksymbol_output, kernel/events/core.c), so that all listeners but the first get a record that is
+ * too long and ends in what the ring held before. 0: too short to have one.
+ */
+static size_t trailer_offset(const char *record, size_t size)
+{
+	const struct perf_event_header *header = (const void *)record;
+	size_t name = sizeof(struct record_ksymbol), at;
+
+	if (size < sizeof(*header) + sizeof(struct sideband_trailer))
+		return 0;
+	at = size - sizeof(struct sideband_trailer);
+	if (header->type == PERF_RECORD_KSYMBOL && name < at) {
+		size_t behind = name + ((strnlen(record + name, at - name) + 8) & ~(size_t)7); /* NUL included */
+
+		at = behind < at ? behind : at;
+	}
+	return at;
+}
+
 uint64_t sideband_record_time(const char *record, size_t size)
 {
 	struct sideband_trailer trailer;
+	size_t at = trailer_offset(record, size);
 
-	if (size < sizeof(struct perf_event_header) + sizeof(trailer))
+	if (!at)
 		return 0;
-	memcpy(&trailer, record + size - sizeof(trailer), sizeof(trailer));
+	memcpy(&trailer, record + at, sizeof(trailer));
 	return trailer.time_ns;
 }
 
@@ -128,7 +151,7 @@ bool sideband_parse(char *record, size_t size, int cpu, struct sideband_event *r
 		return false;
 	/* Names end before the trailer; its first byte is spent on a NUL, its time was read above. */
 	if (header->type != PERF_RECORD_FORK && header->type != PERF_RECORD_EXIT)
-		record[size - sizeof(struct sideband_trailer)] = '\0';
+		record[trailer_offset(record, size)] = '\0';
 	switch (header->type) {
 	case PERF_RECORD_MMAP2:
 		wanted = parse_mmap((const void *)record, &event);

@@ -22,6 +22,20 @@ UNWIND_INLINE enum reason unwind_step_signal(struct unwind_regs *regs, void *con
 	return REASON_NONE;
 }
 
+/*
+ * Whether a register has the value it had in this frame. Of those a callee must restore only rbp is followed. The
+ * others, which nobody restores, are as they were unless a callee used them: where assembly names one as its CFA
+ * across calls (OpenSSL's rax around its AES-GCM core) it relies on that, and so does libgcc's unwinder.
+ */
+UNWIND_INLINE int unwind_has_register(const struct unwind_regs *regs, __u32 reg)
+{
+	const __u32 restored_by_nobody = 0xf37; /* rax, rdx, rcx, rsi, rdi, r8 to r11 */
+
+	if (reg == UNWIND_RSP || regs->exact)
+		return 1;
+	return reg == UNWIND_RBP ? !regs->rbp_lost : restored_by_nobody >> reg & 1;
+}
+
 UNWIND_INLINE enum reason unwind_escape_cfa(const struct unwind_regs *regs, const struct unwind_escape *escape,
 					    void *context, __u64 *ret_cfa)
 {
@@ -34,7 +48,7 @@ UNWIND_INLINE enum reason unwind_escape_cfa(const struct unwind_regs *regs, cons
 	}
 	if (escape->cfa != UNWIND_CFA_REG && escape->cfa != UNWIND_CFA_DEREF)
 		return REASON_UNSUPPORTED_RULE;
-	if (reg != UNWIND_RSP && !regs->exact && (reg != UNWIND_RBP || regs->rbp_lost))
+	if (!unwind_has_register(regs, reg))
 		return REASON_UNSUPPORTED_RULE;
 	cfa = regs->reg[reg] + (__u64)(__s64)escape->cfa_offset;
 	if (escape->cfa == UNWIND_CFA_DEREF) {

@@ -45,7 +45,7 @@ struct unwind_row {
 ABI_SIZE(struct unwind_row, 4);
 
 enum unwind_cfa {         /* how an escape finds the CFA; `reg` is a DWARF register number */
-	UNWIND_CFA_REG = 1,   /* reg + cfa_offset: rsp and rbp always, others only in an interrupted frame */
+	UNWIND_CFA_REG = 1,   /* reg + cfa_offset, if its value is known (unwind_has_register) */
 	UNWIND_CFA_DEREF = 2, /* *(reg + cfa_offset) + cfa_add */
 	UNWIND_CFA_PLT = 3,   /* rsp + 8 + ((pc & 15) >= cfa_offset ? 8 : 0) */
 	UNWIND_CFA_SIGNAL = 4, /* rsp points at the kernel's ucontext: all registers come from it */

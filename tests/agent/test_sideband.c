@@ -109,6 +109,30 @@ static void records_are_read(void **state)
 	assert_int_equal(event.cpu, 3);
 }
 
+/* As the kernel gives it to the second listener and the third: longer by a trailer for each one before. */
+static void a_symbol_too_long_has_its_time(void **state)
+{
+	struct sideband_event event;
+
+	(void)state;
+	for (size_t extra = 0; extra <= 48; extra += 24) {
+		struct record record = begin(PERF_RECORD_KSYMBOL, 0);
+
+		ADD(&record, uint64_t, 0x1000);
+		ADD(&record, uint32_t, 64);
+		ADD(&record, uint32_t, 1);
+		add(&record, "program\0", 8);
+		ADD(&record, uint64_t, 0x1111);
+		ADD(&record, uint64_t, 123456789);
+		ADD(&record, uint64_t, 3);
+		memset(record.bytes + record.size, 0x3f, extra);
+		((struct perf_event_header *)(void *)record.bytes)->size = (uint16_t)(record.size + extra);
+		assert_true(sideband_parse(record.bytes, record.size + extra, 3, &event));
+		assert_int_equal(event.time_ns, 123456789);
+		assert_string_equal(event.name, "program");
+	}
+}
+
 static void short_records_are_refused(void **state)
 {
 	static const uint32_t types[] = { PERF_RECORD_MMAP2, PERF_RECORD_COMM, PERF_RECORD_FORK, PERF_RECORD_EXIT,
@@ -319,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_are_read), cmocka_unit_test(short_records_are_refused),
+		cmocka_unit_test(a_symbol_too_long_has_its_time),
 		cmocka_unit_test(cpu_lists), cmocka_unit_test(a_short_process_is_told_whole),
 		cmocka_unit_test(rings_are_merged_by_time),
 		cmocka_unit_test(a_filling_ring_wakes_and_a_full_one_tells),

@@ -192,23 +192,29 @@ static void plt_entry_depends_on_pc(void **state)
 	assert_int_equal(regs.reg[UNWIND_RBP], 5);
 }
 
-static void other_registers_only_where_interrupted(void **state)
+static void other_registers_where_nobody_restores_them(void **state)
 {
-	const struct unwind_escape escape = { .cfa = UNWIND_CFA_REG, .reg = 10, .cfa_offset = 16, .ra_offset = -8,
-					      .bp = UNWIND_BP_RBP, .bp_offset = -8 };
+	struct unwind_escape escape = { .cfa = UNWIND_CFA_REG, .reg = 3, .cfa_offset = 16, .ra_offset = -8,
+					.bp = UNWIND_BP_RBP, .bp_offset = -8 };
 	struct stack stack = { 0 };
 	struct unwind_regs regs = regs_at(BASE, BASE + 128);
 
 	(void)state;
 	put(&stack, BASE + 72, 0x2222);
 	put(&stack, BASE + 120, 0x3333);
-	regs.reg[10] = BASE + 64;
+	regs.reg[3] = BASE + 64;
 	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
 	assert_int_equal(regs.pc, 0x2222);
 	assert_int_equal(regs.reg[UNWIND_RSP], BASE + 80);
 	assert_int_equal(regs.reg[UNWIND_RBP], 0x3333);
-	regs.reg[10] = BASE + 128;
+	regs.reg[3] = BASE + 128; /* rbx: what it was here is saved in a frame below, where nobody looks */
 	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_UNSUPPORTED_RULE);
+	escape.reg = 0; /* rax: still what it was */
+	escape.bp = UNWIND_BP_SAME;
+	regs.reg[0] = BASE + 128;
+	put(&stack, BASE + 136, 0x4444);
+	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
+	assert_int_equal(regs.pc, 0x4444);
 }
 
 /* gcc's realigned frames: the CFA is kept in a slot below rbp; rbp itself may be an expression. */
@@ -299,7 +305,7 @@ int main(void)
 		cmocka_unit_test(linked_frames_are_doubted),
 		cmocka_unit_test(signal_frame_gives_every_register),
 		cmocka_unit_test(plt_entry_depends_on_pc),
-		cmocka_unit_test(other_registers_only_where_interrupted),
+		cmocka_unit_test(other_registers_where_nobody_restores_them),
 		cmocka_unit_test(dereferenced_cfa),
 		cmocka_unit_test(rule_in_force_for_every_pc),
 		cmocka_unit_test(hostile_tables_stay_inside),

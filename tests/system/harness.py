@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import urllib.error
@@ -144,6 +145,36 @@ class Metrics:
         """taken, stored, lost, pending"""
         return (self.sum("wick_samples_taken_total"), self.sum("wick_samples_stored_total"),
                 self.sum("wick_samples_lost_total"), self.sum("wick_samples_pending"))
+
+
+class Scraper(threading.Thread):
+    """What Prometheus does, only more often: how long each scrape took, and whether its account adds up."""
+
+    def __init__(self, agent, every=0.2):
+        super().__init__(daemon=True)
+        self.agent, self.every, self.took, self.wrong = agent, every, [], []
+        self.over = threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            begin = time.monotonic()
+            try:
+                metrics = self.agent.metrics()
+                self.took.append(time.monotonic() - begin)
+                taken, stored, lost, pending = metrics.accounts()
+                if taken != stored + lost + pending:
+                    self.wrong.append((taken, stored, lost, pending))
+            except OSError as error:
+                self.wrong.append(repr(error))
+            self.over.wait(max(0, begin + self.every - time.monotonic()))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
 
 
 def folded(text):
