@@ -59,7 +59,6 @@ struct process_table {
 	size_t entries, living;
 	struct process_entries dirty, ended;
 	uint32_t follow;
-	uint64_t keep_from_ns; /* 0: nobody said */
 
 	struct hmap files, specials; /* inode, name -> struct image_entry */
 	struct image_entry **images; /* by id - NAMES_FIRST_IMAGE */
@@ -73,7 +72,7 @@ struct process_table {
 
 	struct pid_queue unread, leaderless; /* mappings unknown; leader gone with threads left */
 	bool repair_wanted;
-	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns;
+	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns, keep_from_ns; /* the last: 0, nobody said */
 	char *scan_buffer;
 };
 
