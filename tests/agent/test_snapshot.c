@@ -347,6 +347,7 @@ static void hostile_records_are_refused(void **state)
 	snapshot_receive(bench->store, &bench->copy, size);
 	bench->copy.head.bytes = UINT32_MAX - sizeof(struct snapshot) + 1;
 	snapshot_receive(bench->store, &bench->copy, size);
+	bench->copy.head.id = SNAPSHOT_ID | 2;
 	bench->copy.head.bytes = SNAPSHOT_BYTES + 1;
 	snapshot_receive(bench->store, &bench->copy, sizeof(struct snapshot) + SNAPSHOT_BYTES + 8);
 	bench->copy.head.bytes = 8 * WORDS;
