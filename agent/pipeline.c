@@ -145,16 +145,20 @@ static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 	publish_tick(pipeline->publish, until_ns);
 }
 
-/* Copies are unwound with what is known now: of files that are being read, a little later. */
+/* Copies are unwound with what is known now: of files that are being read, a little later, unless the side-band
+ * fills up meanwhile. */
 static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 {
 	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
 
 	for (; now < end && snapshot_awaits_images(pipeline->snapshots, to_ns); now = clock_monotonic_ns()) {
-		struct pollfd news = { .fd = pipeline->news_fd, .events = POLLIN };
+		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
+					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
 
-		(void)poll(&news, 1, (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		(void)poll(fds, array_size(fds), (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
 		take_news(pipeline);
+		if (fds[1].revents)
+			break;
 	}
 }
 

@@ -42,6 +42,7 @@ struct snapshot_store *snapshot_new(struct process_table *processes, const struc
 		return NULL;
 	}
 	(void)madvise(store->block, SNAPSHOT_LIMIT_BYTES, MADV_DONTDUMP);
+	(void)mlock2(store->block, SNAPSHOT_LIMIT_BYTES, MLOCK_ONFAULT); /* never swapped out, where that is allowed */
 	store->processes = processes;
 	store->rules = *rules;
 	hmap_init(&store->slots, sizeof(uint64_t), sizeof(struct copy_slot), 0);
@@ -178,7 +179,7 @@ void snapshot_drop(struct snapshot_store *store, uint64_t until_ns)
 	}
 	store->used = kept;
 	kept = (kept + page - 1) & ~(page - 1);
-	if (used > kept)
+	if (used > kept && madvise(store->block + kept, used - kept, MADV_DONTNEED_LOCKED))
 		(void)madvise(store->block + kept, used - kept, MADV_DONTNEED);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Stage "snapshot": stacks that the kernel side copied because it did not know their process yet. Takes copies
  * from the ring, keeps them until their sample is drained, and then finishes the unwind with the mappings and rows
- * of that moment. The copies are tenants' memory: kept out of core dumps, dropped with their slice. The pipeline
+ * of that moment. The copies are tenants' memory: kept out of core dumps and swap, dropped with their slice. The pipeline
  * thread owns it; statistics may be read from any thread.
  */
 #ifndef SNAPSHOT_H

@@ -35,7 +35,7 @@ struct {
 	__uint(max_entries, 4096);
 } snapshots SEC(".maps");
 
-/* A process that stays unknown to user space must not cost a copy each time. */
+/* Code that no file backs and that is not told stays unknown to user space: it must not cost a copy each time. */
 static __always_inline int within_rate(struct snapshot_scratch *scratch, const struct walk *walk)
 {
 	__u64 now = walk->value.last_ns;
@@ -44,7 +44,7 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 		scratch->since_ns = now;
 		scratch->copies = scratch->old_copies = 0;
 	}
-	if (walk->reason != REASON_PROCESS_UNKNOWN && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
+	if (walk->reason == REASON_NO_MAPPING && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
 	    scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
 		return 0;
 	return scratch->copies++ < SNAPSHOT_RATE;
