@@ -112,7 +112,7 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 		       const struct snapshot_rules *rules, uint64_t *ret_frames, enum reason *ret_reason)
 {
 	struct host_walk walk = { .regs = { .pc = copy->pc, .exact = 1 }, .process = process, .rules = rules,
-				  .copied = { .stack = stack, .from = copy->reg[UNWIND_RSP], .bytes = copy->bytes } };
+				  .copied = { .stack = stack, .from = copy->from, .bytes = copy->bytes } };
 	uint32_t depth = 0;
 
 	memcpy(walk.regs.reg, copy->reg, sizeof(walk.regs.reg));

@@ -61,6 +61,7 @@ static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 
 {
 	__u32 wanted = bytes_wanted(from, scratch->snapshot.start_stack), done = 0;
 
+	scratch->snapshot.from = from;
 	for (int i = 0; i < PIECES; i++) {
 		__u32 piece = SNAPSHOT_PIECE - ((from + done) & (SNAPSHOT_PIECE - 1));
 
@@ -68,10 +69,17 @@ static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 
 			piece = wanted - done;
 		UNWIND_HIDE(piece);
 		UNWIND_HIDE(done);
-		if (!piece || piece > SNAPSHOT_PIECE || done > SNAPSHOT_BYTES ||
-		    bpf_probe_read_user(scratch->stack + done, piece, (const void *)(from + done)))
+		if (!piece || piece > SNAPSHOT_PIECE || done > SNAPSHOT_BYTES)
 			break;
-		done += piece;
+		if (!bpf_probe_read_user(scratch->stack + done, piece, (const void *)(from + done))) {
+			done += piece;
+			continue;
+		}
+		if (done)
+			break;
+		from += piece;
+		wanted -= piece;
+		scratch->snapshot.from = from;
 	}
 	return done;
 }

@@ -18,15 +18,16 @@
 #define SNAPSHOT_OLD_RATE 20  /* of these for unknown mappings of processes older than SNAPSHOT_YOUNG_NS */
 #define SNAPSHOT_YOUNG_NS 10000000000ULL
 
-struct snapshot { /* then `bytes` bytes of stack, from reg[7] (rsp) up */
+struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u64 id;
 	__u64 time_ns; /* CLOCK_MONOTONIC, the sample's last_ns */
 	__u64 start_stack; /* where the first thread's stack began */
+	__u64 from; /* rsp, or a page above it: what a large frame reserved and never touched is not resident */
 	__u64 pc;
 	__u64 reg[SNAPSHOT_REGISTERS]; /* by DWARF number */
 	__u32 tgid;
 	__u32 bytes;
 };
-ABI_SIZE(struct snapshot, 168);
+ABI_SIZE(struct snapshot, 176);
 
 #endif

@@ -80,7 +80,7 @@ static int bench_setup(void **state)
 	bench->store = snapshot_new(bench->processes->table, &rules);
 	bench->copy.head = (struct snapshot){ .id = SNAPSHOT_ID | 1, .time_ns = 5000, .tgid = PARENT,
 					      .bytes = 8 * WORDS };
-	bench->copy.head.reg[UNWIND_RSP] = SP;
+	bench->copy.head.reg[UNWIND_RSP] = bench->copy.head.from = SP;
 	bench->key = (struct sample_key){ .tgid = PARENT, .tid = PARENT, .flags = SAMPLE_SNAPSHOT,
 					  .user_stack = SNAPSHOT_ID | 1, .user_reason = REASON_PROCESS_UNKNOWN };
 	bench->value = (struct sample_value){ .count = 1, .last_ns = 5000, .user_depth = 1 };
@@ -150,6 +150,23 @@ static void a_short_copy_says_so(void **state)
 	bench->copy.head.bytes = 0;
 	assert_int_equal(walk(bench, &reason), 1);
 	assert_int_equal(reason, REASON_COPY_END);
+}
+
+/* A function that has just reserved much has not touched the page rsp points at: the copy begins above it. */
+static void a_copy_may_begin_above_rsp(void **state)
+{
+	struct bench *bench = *state;
+	enum reason reason;
+
+	make_stack(bench);
+	bench->copy.head.pc = TEXT + FRAMED + 0x10;
+	bench->copy.head.reg[UNWIND_RSP] = SP - 5000;
+	assert_int_equal(walk(bench, &reason), 2);
+	assert_int_equal(reason, REASON_NONE);
+	assert_int_equal(bench->frames[1], TEXT + ROOT + 0x10);
+	bench->copy.head.pc = TEXT + LEAF + 0x10; /* one that needs what is not there */
+	assert_int_equal(walk(bench, &reason), 1);
+	assert_int_equal(reason, REASON_READ_FAULT);
 }
 
 /* After `pop rbp` the slot lies below rsp, outside every copy: the register has the caller's value. */
@@ -244,6 +261,7 @@ static void nonsense_ends_without_harm(void **state)
 		}
 		copy->pc = TEXT + (seed >> 32 & 0xfff);
 		copy->reg[UNWIND_RSP] = turn % 3 ? SP + (uint64_t)(turn % 64) : UINT64_MAX - (uint64_t)(turn % 64);
+		copy->from = turn % 5 ? copy->reg[UNWIND_RSP] : SP + 64;
 		copy->bytes = 8 * WORDS;
 		assert_in_range(snapshot_walk(copy, (const uint8_t *)(copy + 1), bench->process, &rules,
 					      bench->frames, &reason), 1, SAMPLE_MAX_USER_FRAMES);
@@ -403,6 +421,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BENCH(a_copied_stack_is_walked_to_its_root),
 		BENCH(a_short_copy_says_so),
+		BENCH(a_copy_may_begin_above_rsp),
 		BENCH(an_epilogue_keeps_rbp),
 		BENCH(the_root_is_where_the_stack_began),
 		BENCH(without_rows_frame_pointers_lead_on),
