@@ -155,17 +155,30 @@ static uint32_t kernel_frame(struct aggregate *aggregate, uint64_t address, bool
 	return id;
 }
 
+/* Why a stack ends before its root. A kernel thread's has no user part that tells. */
+static enum reason cut_reason(const struct drain_sample *sample)
+{
+	uint32_t kernel_reason = sample->key->kernel_reason;
+
+	if (sample->user_reason == REASON_NONE && !sample->user_depth && kernel_reason < REASON_COUNT)
+		return (enum reason)kernel_reason;
+	return sample->user_reason;
+}
+
 static uint32_t resolve_frames(struct aggregate *aggregate, const struct drain_sample *sample,
 			       const struct process *process)
 {
+	enum reason reason = cut_reason(sample);
 	uint32_t depth = 0;
 
 	for (uint32_t i = 0; i < sample->kernel_depth; i++)
 		aggregate->scratch[depth++] = kernel_frame(aggregate, sample->kernel[i], i == 0);
 	for (uint32_t i = 0; i < sample->user_depth; i++)
 		aggregate->scratch[depth++] = user_frame(aggregate, process, sample->user[i]);
-	if (sample->user_reason != REASON_NONE)
-		aggregate->scratch[depth++] = truncation_note(aggregate, sample->user_reason);
+	if (!depth && reason == REASON_NONE)
+		reason = REASON_STACK_MISSING;
+	if (reason != REASON_NONE)
+		aggregate->scratch[depth++] = truncation_note(aggregate, reason);
 	return depth;
 }
 

@@ -58,6 +58,8 @@ const struct config_option config_options[] = {
 	{ 0 },
 };
 
+_Static_assert(sizeof(config_options) / sizeof(*config_options) <= CONFIG_OPTIONS_LIMIT, "room for the table");
+
 static const struct {
 	const char *name;
 	enum config_verb verb;
@@ -65,6 +67,14 @@ static const struct {
 	{ "run", CONFIG_RUN },	   { "record", CONFIG_RECORD },	  { "check-config", CONFIG_CHECK },
 	{ "print-config", CONFIG_PRINT }, { "version", CONFIG_VERSION }, { "help", CONFIG_HELP },
 };
+
+/* What of an argument an error repeats. */
+static void shorten(const char *argument, char shown[80])
+{
+	size_t length = strcspn(argument, "=");
+
+	snprintf(shown, 80, "%.*s", (int)(length < 70 ? length : 70), argument);
+}
 
 const struct config_option *config_find(const char *name, size_t length)
 {
@@ -133,37 +143,36 @@ static int read_flag(struct config *config, int argc, char **argv, int *at, bool
 {
 	const char *flag = argv[*at], *name = flag + 2, *value = NULL;
 	const struct config_option *option = config_options;
+	char shown[80];
 	size_t length;
 
+	shorten(flag, shown);
 	if (flag[1] != '-') {
-		while (option->name && option->letter != flag[1])
+		while (option->name && (!option->letter || option->letter != flag[1]))
 			option++;
 		option = option->name ? option : NULL;
 		value = flag[1] && flag[2] ? flag + 2 : NULL;
-		name = flag + 1;
 	} else {
 		length = strcspn(name, "=");
 		option = config_find(name, length);
 		value = name[length] ? name + length + 1 : NULL;
 	}
-	if (!option) {
-		snprintf(error, size, "%s: unknown flag; the nearest is --%s", flag, config_nearest(name));
+	if (!option && flag[1] == '-')
+		snprintf(error, size, "%s: unknown flag; the nearest is --%s", shown, config_nearest(shown + 2));
+	else if (!option)
+		snprintf(error, size, "%s: unknown flag; see wick --help", shown);
+	if (!option)
 		return -EINVAL;
-	}
 	if (!value && option->type == TYPE_FLAG)
 		value = "true";
 	if (!value && *at + 1 < argc)
 		value = argv[++*at];
 	if (!value) {
-		snprintf(error, size, "%s needs a value: --%s %s", flag, option->name, option->argument);
+		snprintf(error, size, "%s needs a value: --%s %s", shown, option->name, option->argument);
 		return -EINVAL;
 	}
 	++*at;
 	taken[option - config_options] = true;
-	length = strcspn(flag, "=");
-	char shown[80];
-
-	snprintf(shown, sizeof(shown), "%.*s", (int)(length < 70 ? length : 70), flag);
 	return set_named(config, option, shown, value, error, size);
 }
 
@@ -183,7 +192,7 @@ static int read_arguments(struct config *config, int argc, char **argv, enum con
 			return 0;
 		}
 		if (!strcmp(argv[at], "--")) {
-			config->command = argv[at + 1] ? argv + at + 1 : NULL;
+			config->command = argv + at + 1;
 			break;
 		}
 		if (argv[at][0] == '-') {
@@ -210,6 +219,25 @@ next:
 	return result;
 }
 
+/* In the environment the values of a list stand between commas. */
+static int set_list(struct config *config, const struct config_option *option, const char *shown, const char *text,
+		    char *error, size_t size)
+{
+	int result = 0;
+
+	while (*text && !result) {
+		size_t length = strcspn(text, ",");
+		char *value = arena_string(config->owned, text, length);
+
+		if (!value)
+			return -ENOMEM;
+		if (length)
+			result = set_named(config, option, shown, value, error, size);
+		text += length + (text[length] == ',');
+	}
+	return result;
+}
+
 static int read_environment(struct config *config, char **environment, bool *taken, char *error, size_t size)
 {
 	for (char **at = environment; at && *at; at++) {
@@ -220,7 +248,7 @@ static int read_environment(struct config *config, char **environment, bool *tak
 
 		if (strncmp(*at, "WICK_", 5) || !(*at)[length] || !strncmp(*at, "WICK_TEST_", 10))
 			continue;
-		snprintf(shown, sizeof(shown), "%.*s", (int)(length < 70 ? length : 70), *at);
+		shorten(*at, shown);
 		for (const struct config_option *option = config_options; option->name && !found; option++) {
 			config_environment_name(option, name, sizeof(name));
 			found = !strcmp(name, shown) ? option : NULL;
@@ -232,17 +260,28 @@ static int read_environment(struct config *config, char **environment, bool *tak
 		if (taken[found - config_options])
 			continue;
 		taken[found - config_options] = true;
-		result = set_named(config, found, shown, *at + length + 1, error, size);
+		result = found->type == TYPE_LIST ?
+				 set_list(config, found, shown, *at + length + 1, error, size) :
+				 set_named(config, found, shown, *at + length + 1, error, size);
 		if (result)
 			return result;
 	}
 	return 0;
 }
 
-static int check_together(struct config *config, enum config_verb verb, char *error, size_t size)
+static int check_together(struct config *config, enum config_verb verb, const bool *flags, char *error, size_t size)
 {
+	for (const struct config_option *option = config_options; option->name; option++)
+		if (flags[option - config_options] && !config_is_setting(option) && verb != CONFIG_RECORD) {
+			snprintf(error, size, "--%s goes with record: wick record --%s", option->name, option->name);
+			return -EINVAL;
+		}
 	if (verb == CONFIG_CHECK && !config->config_file) {
 		snprintf(error, size, "check-config needs a file: wick check-config FILE");
+		return -EINVAL;
+	}
+	if (config->command && !config->command[0]) {
+		snprintf(error, size, "behind -- there must be a COMMAND: wick record -- COMMAND ...");
 		return -EINVAL;
 	}
 	if (config->command && verb != CONFIG_RECORD) {
@@ -257,7 +296,7 @@ static int check_together(struct config *config, enum config_verb verb, char *er
 int config_load(int argc, char **argv, char **environment, enum config_verb *ret_verb, struct config *ret_config,
 		char *error, size_t error_size)
 {
-	bool taken[sizeof(config_options) / sizeof(*config_options)] = { false };
+	bool taken[CONFIG_OPTIONS_LIMIT] = { false }, flags[CONFIG_OPTIONS_LIMIT];
 	struct config config = { .owned = arena_new(16 * MIB) };
 	enum config_verb verb = CONFIG_RUN;
 	int result = config.owned ? 0 : -ENOMEM;
@@ -269,11 +308,12 @@ int config_load(int argc, char **argv, char **environment, enum config_verb *ret
 	if (!result)
 		result = read_arguments(&config, argc, argv, &verb, taken, error, error_size);
 	if (!result && verb != CONFIG_HELP && verb != CONFIG_VERSION) {
+		memcpy(flags, taken, sizeof(flags));
 		result = read_environment(&config, environment, taken, error, error_size);
 		if (!result && config.config_file)
 			result = config_read_file(&config, config.config_file, taken, error, error_size);
 		if (!result)
-			result = check_together(&config, verb, error, error_size);
+			result = check_together(&config, verb, flags, error, error_size);
 	}
 	if (result) {
 		config_done(&config);

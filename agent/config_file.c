@@ -18,6 +18,7 @@ struct reader {
 	const bool *taken;
 	yaml_parser_t parser;
 	char name[MAX_NAME]; /* the key path so far */
+	bool seen[CONFIG_OPTIONS_LIMIT]; /* by index: set in this file */
 	char *error;
 	size_t error_size;
 };
@@ -43,6 +44,8 @@ static int set_value(struct reader *reader, const yaml_event_t *event)
 	char why[512] = "no memory";
 	int result;
 
+	if (strlen((const char *)event->data.scalar.value) != event->data.scalar.length)
+		return complain(reader, &event->start_mark, reader->name, " holds a NUL byte");
 	if (reader->taken[option - config_options])
 		return 0;
 	result = config_set(reader->config, option, (const char *)event->data.scalar.value, why, sizeof(why));
@@ -103,10 +106,16 @@ static int read_member(struct reader *reader, const yaml_mark_t *key_mark, int d
 			 config_nearest(reader->name));
 		return complain(reader, key_mark, text, "");
 	}
+	option = is_option ? config_find(reader->name, strlen(reader->name)) : NULL;
+	if (option && !config_is_setting(option))
+		return complain(reader, key_mark, reader->name, " goes with wick record, it is no setting");
+	if (option && reader->seen[option - config_options])
+		return complain(reader, key_mark, reader->name, " is set twice");
+	if (option)
+		reader->seen[option - config_options] = true;
 	result = next(reader, &event);
 	if (result)
 		return result;
-	option = is_option ? config_find(reader->name, strlen(reader->name)) : NULL;
 	if (event.type == YAML_SCALAR_EVENT && option)
 		result = set_value(reader, &event);
 	else if (event.type == YAML_SEQUENCE_START_EVENT && option && option->type == TYPE_LIST)
@@ -147,9 +156,10 @@ static int read_mapping(struct reader *reader, int depth)
 	return result;
 }
 
-static int read_document(struct reader *reader)
+/* One document, or none: an empty file sets nothing. */
+static int read_stream(struct reader *reader)
 {
-	for (;;) {
+	for (size_t documents = 0;;) {
 		yaml_event_t event;
 		yaml_event_type_t type;
 		yaml_mark_t mark;
@@ -160,12 +170,16 @@ static int read_document(struct reader *reader)
 		type = event.type;
 		mark = event.start_mark;
 		yaml_event_delete(&event);
-		if (type == YAML_MAPPING_START_EVENT)
-			return read_mapping(reader, 0);
 		if (type == YAML_STREAM_END_EVENT)
-			return 0; /* an empty file sets nothing */
-		if (type == YAML_SCALAR_EVENT || type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT)
-			return complain(reader, &mark, "the file must hold keys and values", "");
+			return 0;
+		if (type == YAML_DOCUMENT_START_EVENT && documents++)
+			return complain(reader, &mark, "a second document: the file must hold one", "");
+		if (type == YAML_MAPPING_START_EVENT)
+			result = read_mapping(reader, 0);
+		else if (type == YAML_SCALAR_EVENT || type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT)
+			result = complain(reader, &mark, "the file must hold keys and values", "");
+		if (result)
+			return result;
 	}
 }
 
@@ -184,7 +198,7 @@ int config_read_file(struct config *config, const char *path, const bool *taken,
 	if (!yaml_parser_initialize(&reader.parser))
 		return -ENOMEM;
 	yaml_parser_set_input_file(&reader.parser, file);
-	result = read_document(&reader);
+	result = read_stream(&reader);
 	yaml_parser_delete(&reader.parser);
 	return result;
 }

@@ -24,6 +24,8 @@ struct config_option {
 	enum config_group group;
 };
 
+#define CONFIG_OPTIONS_LIMIT 64 /* asserted beside the table */
+
 extern const struct config_option config_options[]; /* ends with name NULL */
 
 const struct config_option *config_find(const char *name, size_t length);
@@ -32,8 +34,10 @@ const char *config_nearest(const char *name);
 /* Sets the option from text; a sentence without the option's name in `error`. */
 int config_set(struct config *config, const struct config_option *option, const char *text, char *error,
 	       size_t error_size);
-/* The value as a user would write it; "" for none. */
+/* A value that is no string and no list, as a user would write it. */
 void config_get(const struct config *config, const struct config_option *option, char *text, size_t size);
+/* False for the options of one command, such as --duration of record. */
+bool config_is_setting(const struct config_option *option);
 /* Options already set by flag or environment are marked in `taken` (by index) and stay. */
 int config_read_file(struct config *config, const char *path, const bool *taken, char *error, size_t error_size);
 void config_environment_name(const struct config_option *option, char *name, size_t size);

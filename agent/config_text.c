@@ -68,26 +68,56 @@ void config_help(FILE *out)
 	      out);
 }
 
-/* Options of one command are no settings of the agent. */
-static bool is_setting(const struct config_option *option)
+bool config_is_setting(const struct config_option *option)
 {
 	return option->group != GROUP_RECORD && option->group != GROUP_SELECT;
 }
 
+/* A double-quoted YAML scalar: what cannot stand in one as it is becomes an escape. */
+static void print_quoted(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; text && *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fprintf(out, "\\%c", *text);
+		else if ((unsigned char)*text < ' ' || *text == 0x7f)
+			fprintf(out, "\\x%02x", (unsigned char)*text);
+		else
+			fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+static void print_value(const struct config *config, const struct config_option *option, FILE *out)
+{
+	const char *place = (const char *)config + option->offset;
+	char text[64];
+
+	if (option->type == TYPE_STRING) {
+		print_quoted(*(const char *const *)place, out);
+	} else if (option->type == TYPE_LIST) {
+		char *const *list = *(char *const *const *)place;
+
+		fputc('[', out);
+		for (size_t i = 0; list && list[i]; i++) {
+			fputs(i ? ", " : "", out);
+			print_quoted(list[i], out);
+		}
+		fputc(']', out);
+	} else {
+		config_get(config, option, text, sizeof(text));
+		fputs(text, out);
+	}
+}
+
 void config_print(const struct config *config, FILE *out)
 {
-	char text[1024];
-
 	for (const struct config_option *option = config_options; option->name; option++) {
-		if (!is_setting(option) || !strcmp(option->name, "config.file"))
+		if (!config_is_setting(option) || !strcmp(option->name, "config.file"))
 			continue;
-		config_get(config, option, text, sizeof(text));
-		if (option->type == TYPE_LIST)
-			fprintf(out, "%s: [%s]\n", option->name, text);
-		else if (option->type == TYPE_STRING)
-			fprintf(out, "%s: \"%s\"\n", option->name, text);
-		else
-			fprintf(out, "%s: %s\n", option->name, text);
+		fprintf(out, "%s: ", option->name);
+		print_value(config, option, out);
+		fputc('\n', out);
 	}
 }
 

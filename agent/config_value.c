@@ -166,17 +166,11 @@ int config_set(struct config *config, const struct config_option *option, const 
 void config_get(const struct config *config, const struct config_option *option, char *text, size_t size)
 {
 	const char *place = (const char *)config + option->offset;
-	char *const *list;
 
 	text[0] = '\0';
 	switch (option->type) {
 	case TYPE_STRING:
-		snprintf(text, size, "%s", *(const char *const *)place ? *(const char *const *)place : "");
-		break;
 	case TYPE_LIST:
-		list = *(char *const *const *)place;
-		for (size_t used = 0; list && *list && used < size; list++)
-			used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", *list);
 		break;
 	case TYPE_FLAG:
 		snprintf(text, size, "%s", *(const bool *)place ? "true" : "false");

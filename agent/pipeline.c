@@ -20,6 +20,7 @@
 
 #define TICK_MS 25           /* how long a new process waits for its mapping table at most */
 #define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
+#define IMAGE_IDLE_NS (2 * NS_PER_S)
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 static void take_event(void *context, const struct sideband_event *event)
@@ -81,8 +82,12 @@ static void image_done(void *context, uint32_t image, const struct symbolizer_im
 	if (description) {
 		news->description = *description;
 		news->known = true;
-		if (table_fd >= 0 && table)
-			news->has_table = publish_image(pipeline->publish, table_fd, table->bytes, &news->dir) == 0;
+		if (table_fd >= 0 && table) {
+			int error = publish_image(pipeline->publish, table_fd, table->bytes, &news->dir);
+
+			news->has_table = !error;
+			news->no_room = error == -ENOSPC;
+		}
 	}
 	pthread_mutex_lock(&pipeline->news_lock);
 	news->next = pipeline->news;
@@ -100,7 +105,8 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 
 	if (!image)
 		return;
-	image->state = news->known ? PROCESS_IMAGE_READY : PROCESS_IMAGE_FAILED;
+	/* Without room it failed for now: it is asked for again when rows of others have been given up. */
+	image->state = news->known && !news->no_room ? PROCESS_IMAGE_READY : PROCESS_IMAGE_FAILED;
 	image->has_table = news->has_table;
 	image->dir = news->dir;
 	image->segment_count = 0;
@@ -196,6 +202,24 @@ static int work_slice(struct pipeline *pipeline)
 	return 0;
 }
 
+/* Rows of programs that have ended stay for the next time, until they take three quarters of the room. */
+static void work_memory(struct pipeline *pipeline, uint64_t now_ns)
+{
+	struct publish_stats stats;
+	struct process_image *image;
+
+	publish_get_stats(pipeline->publish, &stats);
+	if (stats.row_bytes < stats.row_limit_bytes / 4 * 3)
+		return;
+	while (stats.row_bytes > stats.row_limit_bytes / 2 &&
+	       (image = process_image_idle(pipeline->processes, now_ns, IMAGE_IDLE_NS))) {
+		publish_drop_image(pipeline->publish, image->dir);
+		image->has_table = false;
+		image->state = PROCESS_IMAGE_NEW; /* the next process that maps it brings it back */
+		publish_get_stats(pipeline->publish, &stats);
+	}
+}
+
 static int work_second(struct pipeline *pipeline)
 {
 	int changed = sampler_tick(pipeline->sampler);
@@ -204,6 +228,7 @@ static int work_second(struct pipeline *pipeline)
 		log_info("processors came or went: sampling events opened again count=%d", changed);
 	(void)sideband_tick(pipeline->sideband);
 	cgroup_table_tick(pipeline->cgroups);
+	work_memory(pipeline, clock_monotonic_ns());
 	pipeline_view_second(pipeline);
 	return work_slice(pipeline);
 }

@@ -25,7 +25,7 @@
 struct image_news { /* from the resolve thread to the pipeline thread */
 	struct image_news *next;
 	uint32_t image, dir;
-	bool known, has_table;
+	bool known, has_table, no_room;
 	struct symbolizer_image description;
 };
 

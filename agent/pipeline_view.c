@@ -138,6 +138,7 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 	view->symbolizer_quarantined = resolve.quarantined;
 	view->rows = publish.rows;
 	view->row_bytes = publish.row_bytes;
+	view->images_evicted = publish.evicted_images;
 	view->rows_refused = publish.refused_rows;
 	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
 	pthread_mutex_lock(&pipeline->view_lock);

@@ -93,6 +93,9 @@ bool process_mapping_bias(const struct process_mapping *mapping, uint64_t *ret_b
 struct process_image *process_image_get(struct process_table *table, uint32_t id);
 /* Publishes again every process that maps the image (its table became ready). */
 void process_image_ready(struct process_table *table, struct process_image *image);
+/* The image with rows that has been without a living mapping longest, `least_ns` at least; NULL: none. Called about
+ * once a second: the first call after a mapping went notes the time. */
+struct process_image *process_image_idle(struct process_table *table, uint64_t now_ns, uint64_t least_ns);
 void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */
 size_t process_table_count(const struct process_table *table);
 void process_table_get_stats(const struct process_table *table, struct process_stats *ret_stats);

@@ -190,6 +190,23 @@ struct process_image *process_image_get(struct process_table *table, uint32_t id
 	return id >= NAMES_FIRST_IMAGE && index < table->image_count ? &table->images[index]->image : NULL;
 }
 
+struct process_image *process_image_idle(struct process_table *table, uint64_t now_ns, uint64_t least_ns)
+{
+	struct image_entry *oldest = NULL;
+
+	for (size_t i = 0; i < table->image_count; i++) {
+		struct image_entry *entry = table->images[i];
+
+		if (entry->image.users || !entry->image.has_table)
+			entry->idle_ns = 0;
+		else if (!entry->idle_ns)
+			entry->idle_ns = now_ns;
+		if (entry->idle_ns && now_ns - entry->idle_ns >= least_ns && (!oldest || entry->idle_ns < oldest->idle_ns))
+			oldest = entry;
+	}
+	return oldest ? &oldest->image : NULL;
+}
+
 void process_image_ready(struct process_table *table, struct process_image *image)
 {
 	((struct image_entry *)image)->ready = true;

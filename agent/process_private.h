@@ -6,12 +6,11 @@
 #include "base/hmap.h"
 #include "base/intern.h"
 #include "process.h"
-
 #include <sys/queue.h>
 
 #define PROCESS_MAPPING_LIMIT 4096 /* of one process, as many as the kernel side takes */
 #define PROCESS_GENERATION_LIMIT 32 /* of one pid within the grace time */
-#define PROCESS_IMAGE_LIMIT 16384
+#define PROCESS_IMAGE_LIMIT 65536
 #define PROCESS_IMAGE_PATH_BYTES (8U << 20) /* of all images */
 #define PROCESS_KSYMBOL_LIMIT 8192
 #define PROCESS_QUEUE 1024 /* pids waiting to be looked at in /proc; past it all of /proc is read */
@@ -39,6 +38,7 @@ struct image_entry {
 	bool ready;                /* its users are published at the next tick */
 	uint32_t asked;            /* how often image_new told it; if it failed, not again before: */
 	uint64_t again_ns;
+	uint64_t idle_ns; /* since when process_image_idle saw nobody map it, 0: somebody does */
 };
 
 struct ksymbol {

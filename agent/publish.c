@@ -79,6 +79,7 @@ void publish_free(struct publish *publish)
 		return;
 	publish_tables_done(publish);
 	publish_read_done(publish);
+	publish_rows_done(publish);
 	for (uint32_t i = 0; i < publish->row_chunks; i++)
 		close(publish->row_fds[i]);
 	for (uint32_t i = 0; i < publish->space.chunks; i++)
@@ -99,6 +100,7 @@ void publish_get_stats(struct publish *publish, struct publish_stats *ret_stats)
 	pthread_mutex_lock(&publish->tables_lock);
 	pthread_mutex_lock(&publish->rows_lock);
 	stats = publish->stats;
+	stats.row_limit_bytes = publish->row_limit_bytes;
 	stats.map_bytes = (uint64_t)publish->row_chunks * UNWIND_CHUNK_BYTES +
 			  (uint64_t)publish->space.chunks * UNWIND_MAPPING_CHUNK * sizeof(struct unwind_mapping);
 	pthread_mutex_unlock(&publish->rows_lock);

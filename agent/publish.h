@@ -20,6 +20,7 @@ struct publish;
 
 struct publish_stats {
 	uint64_t rows, row_bytes, refused_rows, mappings, processes, refused_processes;
+	uint64_t evicted_images, row_limit_bytes;
 	uint64_t map_bytes;       /* of the chunks made here; the other maps are the loader's */
 	uint64_t escapes, refused_escapes; /* in the shared table, and those it had no room for */
 	uint64_t cut_mappings;    /* past UNWIND_MAX_PROCESS_MAPPINGS of one process */
@@ -31,6 +32,8 @@ void publish_free(struct publish *publish); /* accepts NULL */
 /* Reads an unwind_file (include/symbolizer.h) of `bytes` from `fd`, doubting everything; *ret_dir as
  * unwind_mapping.dir wants it. -EINVAL: malformed, -ENOSPC: no room (counted). */
 int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret_dir);
+/* Takes back what an image occupies that no living process maps; the space is used again after PUBLISH_GRACE_MS. */
+void publish_drop_image(struct publish *publish, uint32_t dir);
 /* Writes the process's table; on exit (until_ns passed) removes it. process->published is publish's. */
 int publish_process(struct publish *publish, struct process *process);
 void publish_forget(struct publish *publish, struct process *process);

@@ -60,16 +60,24 @@ struct publish_entry { /* process->published */
 	TAILQ_ENTRY(publish_entry) verify_link;
 };
 
-struct publish_dir { /* which pages of text a `dir` speaks for */
-	uint32_t dir, first_page, pages;
+struct publish_extent { /* a place in the row chunks, or in the directory (chunk 0, entries) */
+	uint32_t chunk, from, length;
+	uint64_t free_ns; /* in the grave: when no handler can look there any more */
+	bool reused;      /* came from the free list */
 };
+struct publish_extents {
+	struct publish_extent *items;
+	size_t count, capacity;
+};
+int publish_extents_add(struct publish_extents *extents, const struct publish_extent *extent);
+/* Cuts `length` from the first that is long enough. False: none is. */
+bool publish_extents_take(struct publish_extents *extents, uint32_t length, struct publish_extent *ret_extent);
 
-#define PUBLISH_BLOCKS 64 /* mapped at a time for reading, 66 KiB each */
-struct publish_block {
-	struct publish_view view;
-	uint32_t index; /* in the directory */
-	bool open;
-	enum reason reason; /* why there are no rows */
+struct publish_dir { /* which pages of text a `dir` speaks for, and what they occupy */
+	uint32_t dir, first_page, pages;
+	uint32_t at; /* of its entries in the directory */
+	uint64_t rows, bytes;
+	struct publish_extents blocks;
 };
 
 struct publish {
@@ -80,6 +88,7 @@ struct publish {
 	int row_fds[UNWIND_MAX_CHUNKS];
 	uint32_t row_used[UNWIND_MAX_CHUNKS], row_chunks, directory_used;
 	struct hmap dirs;    /* struct publish_dir */
+	struct publish_extents free_rows, free_entries, grave_rows, grave_entries;
 	struct hmap escapes; /* struct unwind_escape -> index */
 	uint32_t escape_stride;
 	struct publish_stats stats; /* rows, escapes: under rows_lock; the rest: under tables_lock */
@@ -91,7 +100,7 @@ struct publish {
 	STAILQ_HEAD(, publish_range) freed;
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;
-	struct publish_block blocks[PUBLISH_BLOCKS]; /* of publish_read.c */
+	struct publish_blocks *read; /* of publish_read.c */
 	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
 };
 
@@ -102,6 +111,8 @@ int publish_chunk_new(int outer_fd, const char *name, uint32_t index, uint32_t b
 int publish_rows_init(struct publish *publish);
 /* The pages of text that have directory entries under this dir. False: never given out. */
 bool publish_find_dir(struct publish *publish, uint32_t dir, struct publish_dir *ret_dir);
+void publish_rows_tick(struct publish *publish, uint64_t now_ns);
+void publish_rows_done(struct publish *publish);
 void publish_tables_done(struct publish *publish);
 
 #endif

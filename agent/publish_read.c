@@ -2,15 +2,27 @@
 /*
  * The rows read back, for unwinding on the host: takes an ELF address under a dir, gives the rule in force. Blocks
  * are mapped when first asked for and stay until publish_read_done, for what stays mapped counts twice, as memory
- * of the map and of the agent. One thread.
+ * of the map and of the agent. On the thread of publish_tick, which alone gives places away: what is read here
+ * stays what was checked when it came in.
  */
 #include "publish_private.h"
 #include "unwind_row.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #define BLOCK_BYTES (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
+#define BLOCKS 64 /* mapped at a time */
+
+struct publish_blocks {
+	struct block {
+		struct publish_view view;
+		uint32_t index; /* in the directory */
+		bool open;
+		enum reason reason; /* why there are no rows */
+	} items[BLOCKS];
+};
 
 /* The block of a page of text; ret_block->base NULL: it has no rows. */
 static enum reason block_open(struct publish *publish, uint32_t index, struct publish_view *ret_block)
@@ -39,13 +51,18 @@ enum reason publish_find_rule(struct publish *publish, uint32_t dir, uint64_t va
 {
 	uint64_t page = vaddr >> UNWIND_PAGE_BITS;
 	uint32_t index = dir + (uint32_t)page;
-	struct publish_block *block = &publish->blocks[index % PUBLISH_BLOCKS];
 	struct publish_dir known;
+	struct block *block;
 
 	if (!publish_find_dir(publish, dir, &known))
 		return REASON_NO_TABLE;
 	if (page < known.first_page || page - known.first_page >= known.pages)
 		return REASON_NO_RULE;
+	if (!publish->read)
+		publish->read = calloc(1, sizeof(*publish->read));
+	if (!publish->read)
+		return REASON_NO_TABLE;
+	block = &publish->read->items[index % BLOCKS];
 	if (!block->open || block->index != index) {
 		publish_view_close(&block->view);
 		block->reason = block_open(publish, index, &block->view);
@@ -54,7 +71,7 @@ enum reason publish_find_rule(struct publish *publish, uint32_t dir, uint64_t va
 	}
 	if (block->reason)
 		return block->reason;
-	/* Blocks were checked when they came in: their rows lie behind their head and within their chunk. */
+	/* Rows lie behind their block's head and within its chunk. */
 	*ret_rule = unwind_find_rule(block->view.data, 0, vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
 	return REASON_NONE;
 }
@@ -66,8 +83,8 @@ int publish_find_escape(struct publish *publish, uint32_t index, struct unwind_e
 
 void publish_read_done(struct publish *publish)
 {
-	for (uint32_t i = 0; i < PUBLISH_BLOCKS; i++) {
-		publish_view_close(&publish->blocks[i].view);
-		publish->blocks[i].open = false;
-	}
+	for (uint32_t i = 0; publish->read && i < BLOCKS; i++)
+		publish_view_close(&publish->read->items[i].view);
+	free(publish->read);
+	publish->read = NULL;
 }

@@ -39,7 +39,8 @@ struct import { /* one image on its way in */
 	uint64_t all_bytes;        /* of all blocks */
 	struct publish_view chunk; /* the part of a chunk that is being filled */
 	uint32_t chunk_open, chunk_from; /* 1-based index of it, and where the part begins */
-	uint32_t old_chunks, old_used[UNWIND_MAX_CHUNKS];
+	uint32_t old_used[UNWIND_MAX_CHUNKS];
+	struct publish_extents blocks; /* what the image occupies */
 };
 
 static int read_exactly(int fd, void *to, size_t bytes, uint64_t offset)
@@ -241,12 +242,58 @@ static int chunk_open(struct import *import, uint32_t chunk)
 	return 0;
 }
 
+/* Beside the block before it, if that is where this one lies. */
+static int block_note(struct import *import, const struct publish_extent *extent)
+{
+	struct publish_extent *last = import->blocks.count ? &import->blocks.items[import->blocks.count - 1] : NULL;
+
+	if (last && last->chunk == extent->chunk && last->from + last->length == extent->from &&
+	    last->reused == extent->reused) {
+		last->length += extent->length;
+		return 0;
+	}
+	return publish_extents_add(&import->blocks, extent);
+}
+
+static void block_name(struct import *import, const struct unwind_file_page *page, uint32_t chunk, uint32_t offset)
+{
+	import->placed[page->page - import->first_page] = (struct unwind_page){ .chunk = chunk + 1, .offset = offset };
+	import->block_bytes += page->bytes;
+}
+
+/* Into a place that another image has left. 1: done, 0: none is large enough, or -errno. */
+static int block_reuse(struct import *import, const struct unwind_file_page *page)
+{
+	struct publish *publish = import->publish;
+	struct publish_extent extent;
+	struct publish_view view;
+	int err;
+
+	if (!publish_extents_take(&publish->free_rows, page->bytes, &extent))
+		return 0;
+	err = block_note(import, &extent);
+	if (!err)
+		err = publish_view_open(publish->row_fds[extent.chunk], extent.from, page->bytes, &view);
+	if (err)
+		return err;
+	memcpy(view.data, import->block.bytes, page->bytes);
+	publish_view_close(&view);
+	block_name(import, page, extent.chunk, extent.from);
+	return 1;
+}
+
 static int block_place(struct import *import, const struct unwind_file_page *page)
 {
 	struct publish *publish = import->publish;
 	uint32_t chunk;
-	int err = chunk_with_room(publish, page->bytes, &chunk);
+	int err = block_reuse(import, page);
 
+	if (err)
+		return err < 0 ? err : 0;
+	err = chunk_with_room(publish, page->bytes, &chunk);
+	if (!err)
+		err = block_note(import, &(struct publish_extent){ .chunk = chunk, .from = publish->row_used[chunk],
+								   .length = page->bytes });
 	if (err)
 		return err;
 	if (import->chunk_open != chunk + 1) {
@@ -255,10 +302,31 @@ static int block_place(struct import *import, const struct unwind_file_page *pag
 			return err;
 	}
 	memcpy(import->chunk.data + publish->row_used[chunk] - import->chunk_from, import->block.bytes, page->bytes);
-	import->placed[page->page - import->first_page] =
-		(struct unwind_page){ .chunk = chunk + 1, .offset = publish->row_used[chunk] };
+	block_name(import, page, chunk, publish->row_used[chunk]);
 	publish->row_used[chunk] += page->bytes;
-	import->block_bytes += page->bytes;
+	return 0;
+}
+
+/* Where the image's entries go: a gap that another left, else behind all. */
+static int directory_place(struct import *import, uint32_t *ret_at)
+{
+	struct publish *publish = import->publish;
+	uint32_t at = publish->directory_used, dir;
+	struct publish_extent gap;
+
+	if (import->span && publish_extents_take(&publish->free_entries, import->span, &gap)) {
+		dir = gap.from - import->first_page;
+		if (!hmap_find(&publish->dirs, &dir)) {
+			*ret_at = gap.from;
+			return 0;
+		}
+		(void)publish_extents_add(&publish->free_entries, &gap);
+	}
+	for (dir = at - import->first_page; hmap_find(&publish->dirs, &dir); dir++)
+		at++;
+	if (at + (uint64_t)import->span > UNWIND_MAX_DIRECTORY)
+		return -ENOSPC;
+	*ret_at = at;
 	return 0;
 }
 
@@ -267,17 +335,14 @@ static int block_place(struct import *import, const struct unwind_file_page *pag
 static int directory_write(struct import *import, uint32_t *ret_dir)
 {
 	struct publish *publish = import->publish;
-	uint32_t at = publish->directory_used, dir = at - import->first_page;
+	uint32_t at, dir;
 	struct publish_view view = { 0 };
 	struct publish_dir *slot;
-	int err = 0;
+	int err = directory_place(import, &at);
 
-	while (hmap_find(&publish->dirs, &dir)) {
-		at++;
-		dir++;
-	}
-	if (at + (uint64_t)import->span > UNWIND_MAX_DIRECTORY)
-		return -ENOSPC;
+	if (err)
+		return err;
+	dir = at - import->first_page;
 	slot = hmap_insert(&publish->dirs, &dir, NULL);
 	if (!slot)
 		return -ENOMEM;
@@ -291,6 +356,11 @@ static int directory_write(struct import *import, uint32_t *ret_dir)
 	}
 	slot->first_page = import->first_page;
 	slot->pages = import->span;
+	slot->at = at;
+	slot->rows = import->file.rows;
+	slot->bytes = import->block_bytes;
+	slot->blocks = import->blocks;
+	import->blocks = (struct publish_extents){ 0 };
 	for (uint32_t i = 0; i < import->span; i++) {
 		uint64_t word;
 
@@ -298,7 +368,8 @@ static int directory_write(struct import *import, uint32_t *ret_dir)
 		atomic_store_explicit((_Atomic uint64_t *)(void *)view.data + i, word, memory_order_release);
 	}
 	publish_view_close(&view);
-	publish->directory_used = at + import->span;
+	if (at + import->span > publish->directory_used)
+		publish->directory_used = at + import->span;
 	*ret_dir = dir;
 	return 0;
 }
@@ -311,7 +382,7 @@ static int import_blocks(struct import *import)
 
 	import->first_page = count ? pages[0].page : 0;
 	import->span = count ? pages[count - 1].page - pages[0].page + 1 : 0;
-	if (import->span > UNWIND_MAX_DIRECTORY - import->publish->directory_used || (count && !import->span))
+	if (import->span > UNWIND_MAX_DIRECTORY || (count && !import->span))
 		return -ENOSPC;
 	import->placed = calloc(import->span + 1, sizeof(*import->placed));
 	if (!import->placed)
@@ -346,6 +417,9 @@ int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret
 		err = directory_write(import, ret_dir);
 	if (err) { /* no directory entry speaks of them yet: the places are free again */
 		memcpy(publish->row_used, import->old_used, sizeof(import->old_used));
+		for (size_t i = 0; i < import->blocks.count; i++)
+			if (import->blocks.items[i].reused)
+				(void)publish_extents_add(&publish->free_rows, &import->blocks.items[i]);
 	} else {
 		publish->stats.rows += import->file.rows;
 		publish->stats.row_bytes += import->block_bytes;
@@ -356,6 +430,7 @@ int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret
 	free(import->escapes);
 	free(import->pages);
 	free(import->placed);
+	free(import->blocks.items);
 	free(import);
 	return err;
 }

@@ -329,6 +329,7 @@ void publish_tick(struct publish *publish, uint64_t now_ns)
 	struct publish_entry *entry;
 	struct publish_range *range;
 
+	publish_rows_tick(publish, now_ns);
 	pthread_mutex_lock(&publish->tables_lock);
 	while ((entry = TAILQ_FIRST(&publish->verify)) && entry->verify_ns <= now_ns)
 		verify(publish, entry);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,11 +154,25 @@ struct output {
 	int fd; /* -1: standard output */
 };
 
+static int refuse_output(const char *path, char *error, size_t error_size)
+{
+	int result = -errno;
+
+	snprintf(error, error_size, "cannot write %s: %s", path, strerror(errno));
+	return result;
+}
+
 static int output_open(struct output *output, const char *path, char *error, size_t error_size)
 {
+	struct stat status;
+
 	*output = (struct output){ .path = path, .fd = -1 };
 	if (!strcmp(path, "-"))
 		return 0;
+	if (!stat(path, &status) && !S_ISREG(status.st_mode)) { /* /dev/null, a FIFO: written to, never replaced */
+		output->fd = open(path, O_WRONLY | O_CLOEXEC);
+		return output->fd >= 0 ? 0 : refuse_output(path, error, error_size);
+	}
 	if ((size_t)snprintf(output->beside, sizeof(output->beside), "%s.%d", path, (int)getpid()) >=
 	    sizeof(output->beside))
 		return -ENAMETOOLONG;
@@ -165,8 +180,7 @@ static int output_open(struct output *output, const char *path, char *error, siz
 	if (output->fd >= 0)
 		return 0;
 	output->beside[0] = '\0';
-	snprintf(error, error_size, "cannot write %s: %s", path, strerror(errno));
-	return -errno;
+	return refuse_output(path, error, error_size);
 }
 
 static int output_write(struct output *output, const struct buf *bytes, char *error, size_t error_size)
@@ -183,7 +197,7 @@ static int output_write(struct output *output, const struct buf *bytes, char *er
 		else
 			done += (size_t)wrote;
 	}
-	if (!result && rename(output->beside, output->path))
+	if (!result && output->beside[0] && rename(output->beside, output->path))
 		result = -errno;
 	if (result)
 		snprintf(error, error_size, "cannot write %s: %s", output->path, strerror(-result));

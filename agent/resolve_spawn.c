@@ -9,6 +9,7 @@
 #include "base/clean.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "privilege.h"
 #include "resolve.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ static void become_parent(int socket)
 	char *arguments[] = { (char[]){ "wick-symbolizer" }, number, NULL };
 	char *environment[] = { NULL };
 
+	privilege_calm(); /* what tenants' files cost must not come before the tenants */
 	if (spawn_limit_bytes && !SANITIZED)
 		setrlimit(RLIMIT_DATA, &limit);
 	if (spawn_plain_fork)

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "metrics.h"
 #include "pipeline.h"
+#include "privilege.h"
 #include "serve.h"
 
 #include <errno.h>
@@ -96,8 +97,10 @@ int run_agent(const struct config *config, int symbolizer_socket, int signal_fd,
 							      config->retention_ns : RETENTION_LIMIT_NS,
 				      .limit_bytes = config->memory_limit_bytes / 4 };
 	struct agent agent = { 0 };
-	int result = pipeline_open(&opts, &agent.pipeline, error, error_size);
+	int result;
 
+	privilege_hurry();
+	result = pipeline_open(&opts, &agent.pipeline, error, error_size);
 	if (!result)
 		result = start_serving(config, &agent, error, error_size);
 	if (!result) {

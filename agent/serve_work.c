@@ -6,6 +6,7 @@
 #include "serve_private.h"
 
 #include "base/clock.h"
+#include "privilege.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -109,6 +110,7 @@ static void *worker_main(void *context)
 	struct serve *serve = context;
 	struct serve_job *job;
 
+	privilege_calm();
 	pthread_mutex_lock(&serve->lock);
 	for (;;) {
 		while (!serve->queue && !serve->quit)

@@ -12,7 +12,8 @@ struct copied { /* what unwind_step.h reads from */
 	const uint8_t *stack;
 	uint64_t from;  /* user address of stack[0] */
 	uint32_t bytes;
-	bool past_end;  /* a word beyond the copy was wanted */
+	uint64_t root;  /* where the first thread's stack began, 0: elsewhere */
+	bool past_end, past_root; /* a word beyond the copy was wanted; beyond the root */
 };
 
 static int copied_read(struct copied *copied, uint64_t address, __u64 *to)
@@ -23,6 +24,7 @@ static int copied_read(struct copied *copied, uint64_t address, __u64 *to)
 		return 1;
 	if (copied->bytes < sizeof(*to) || offset > copied->bytes - sizeof(*to)) {
 		copied->past_end = true;
+		copied->past_root = copied->root && address >= copied->root;
 		return 1;
 	}
 	memcpy(to, copied->stack + offset, sizeof(*to));
@@ -86,7 +88,7 @@ static bool advance(struct host_walk *walk, uint64_t pc)
 	enum reason reason = find_rule(walk, pc, &rule);
 
 	walk->doubt = reason;
-	walk->copied.past_end = false;
+	walk->copied.past_end = walk->copied.past_root = false;
 	if (reason) {
 		walk->reason = reason;
 		if (unwind_step_linked(&walk->regs, &walk->copied))
@@ -102,6 +104,10 @@ static bool advance(struct host_walk *walk, uint64_t pc)
 		reason = step_escape(walk, rule & 0x3fff);
 	else
 		reason = unwind_step_rule(&walk->regs, rule, &walk->copied);
+	if (reason == REASON_READ_FAULT && walk->copied.past_root) {
+		walk->reason = REASON_NONE; /* nobody called the first function */
+		return false;
+	}
 	if (reason == REASON_READ_FAULT && walk->copied.past_end)
 		reason = REASON_COPY_END;
 	walk->reason = reason ? reason : REASON_NO_MAPPING; /* the latter only if the return address is 0 */
@@ -115,6 +121,8 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 				  .copied = { .stack = stack, .from = copy->from, .bytes = copy->bytes } };
 	uint32_t depth = 0;
 
+	if (copy->start_stack - copy->from <= SNAPSHOT_BYTES)
+		walk.copied.root = copy->start_stack;
 	memcpy(walk.regs.reg, copy->reg, sizeof(walk.regs.reg));
 	for (;;) {
 		uint64_t frame = walk.regs.pc, pc = frame - !walk.regs.exact;

@@ -55,7 +55,8 @@ struct host_view { /* arrays are borrowed for the call */
 	uint64_t frequency;      /* samples a second and CPU */
 	uint64_t symbols[SYMBOL_SOURCE_COUNT]; /* frames named, by source or reason */
 	uint64_t copies_finished, copies_missing, copies_refused; /* unwound on the host; not found; not kept */
-	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused;
+	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused,
+		images_evicted;
 	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_refused;
 	uint64_t symbolizer_children, symbolizer_deaths, symbolizer_quarantined;
 	uint64_t http_connections, http_refused;

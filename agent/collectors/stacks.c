@@ -53,6 +53,9 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_rows_refused_total",
 					    "Unwind rows for which there was no room.");
 	error = error ?: metric_add_count(set, view->rows_refused, NULL);
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_images_evicted_total",
+					    "Files whose rows were given up for others; they come back when needed.");
+	error = error ?: metric_add_count(set, view->images_evicted, NULL);
 	return error ?: add_copies(view, set);
 }
 

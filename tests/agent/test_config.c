@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The option table: precedence, units, and errors that name the place and the nearest name. */
-#include "config.h"
+#include "config_private.h"
+#include "exporter.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -97,13 +98,17 @@ static void what_is_printed_can_be_read_again(void **state)
 	FILE *out = fopen(file_path, "w");
 
 	(void)state;
-	assert_int_equal(LOAD(&verb, &config, NULL, "--web.allowed-host", "x.example", "--profile.frequency", "7"), 0);
+	assert_int_equal(LOAD(&verb, &config, NULL, "--web.allowed-host", "x.example", "--web.allowed-host", "a, ]b\\\"",
+			      "--web.external-prefix", "/a\"b: \n#", "--profile.frequency", "7"), 0);
 	config_print(&config, out);
 	fclose(out);
 	assert_int_equal(LOAD(&verb, &again, NULL, "check-config", file_path), 0);
 	assert_int_equal(verb, CONFIG_CHECK);
 	assert_int_equal(again.frequency, 7);
 	assert_string_equal(again.allowed_hosts[0], "x.example");
+	assert_string_equal(again.allowed_hosts[1], "a, ]b\\\"");
+	assert_null(again.allowed_hosts[2]);
+	assert_string_equal(again.external_prefix, "/a\"b: \n#");
 	config_done(&config);
 	config_done(&again);
 }
@@ -147,6 +152,17 @@ static const struct {
 	{ { NULL }, "profile.frequency: [1]\n", "takes one value" },
 	{ { NULL }, "\tlog: 1\n", "not YAML" },
 	{ { NULL }, "- a\n", "must hold keys and values" },
+	{ { NULL }, "log.level: info\nlog:\n  level: warn\n", ":3:3: log.level is set twice" },
+	{ { NULL }, "comm: x\n", ":1:1: comm goes with wick record" },
+	{ { NULL }, "log.level: info\n---\nlog.level: warn\n", ":2:1: a second document" },
+	{ { NULL }, "web.external-prefix: \"a\\0b\"\n", "holds a NUL byte" },
+	{ { NULL }, "a: &a [*a]\n", "unknown key a" },
+	{ { "-x" }, NULL, "-x: unknown flag; see wick --help" },
+	{ { "-" }, NULL, "-: unknown flag" },
+	{ { "--log.levle=debug" }, NULL, "--log.levle: unknown flag; the nearest is --log.level" },
+	{ { "run", "--comm=x" }, NULL, "--comm goes with record" },
+	{ { "record", "--" }, NULL, "there must be a COMMAND" },
+	{ { "run", "--", }, NULL, "there must be a COMMAND" },
 };
 
 static void bad_input_is_told_in_one_sentence(void **state)
@@ -181,6 +197,43 @@ static void an_unknown_environment_name_is_refused(void **state)
 	assert_non_null(strstr(error, "WICK_PROFILE_FREQ"));
 }
 
+static void a_list_in_the_environment_has_commas(void **state)
+{
+	char *environment[] = { "WICK_WEB_ALLOWED_HOST=a.example,b.example,", NULL };
+	enum config_verb verb;
+	struct config config;
+
+	(void)state;
+	assert_int_equal(LOAD(&verb, &config, environment, "run"), 0);
+	assert_string_equal(config.allowed_hosts[0], "a.example");
+	assert_string_equal(config.allowed_hosts[1], "b.example");
+	assert_null(config.allowed_hosts[2]);
+	config_done(&config);
+}
+
+/* Every option is a row: help, the file's keys and the environment follow. */
+static void help_names_every_option_and_output(void **state)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	config_help(out);
+	fclose(out);
+	for (const struct config_option *option = config_options; option->name; option++) {
+		char flag[80];
+
+		snprintf(flag, sizeof(flag), "--%s ", option->name);
+		if (!strstr(text, flag) || !strstr(text, option->help))
+			fail_msg("--help lacks %s", flag);
+	}
+	for (const struct exporter *const *at = exporters; *at; at++)
+		if (!strstr(text, (*at)->help))
+			fail_msg("--help lacks the format %s", (*at)->name);
+	free(text);
+}
+
 static void the_readme_has_the_table(void **state)
 {
 	FILE *readme = fopen("README.md", "r"), *out;
@@ -211,6 +264,8 @@ int main(void)
 		cmocka_unit_test(record_takes_a_command_behind_two_dashes),
 		cmocka_unit_test(bad_input_is_told_in_one_sentence),
 		cmocka_unit_test(an_unknown_environment_name_is_refused),
+		cmocka_unit_test(a_list_in_the_environment_has_commas),
+		cmocka_unit_test(help_names_every_option_and_output),
 		cmocka_unit_test(the_readme_has_the_table),
 	};
 	int fd = mkstemp(file_path), result;

@@ -134,6 +134,38 @@ static void rows_stop_at_their_limit(void **state)
 	assert_int_equal(stats.rows, count * UNWIND_MAX_PAGE_ROWS);
 }
 
+/* A dropped image's pages are empty at once; its place serves another, but not before the grace time is over. */
+static void dropped_rows_make_room(void **state)
+{
+	struct fixture *f = need(state);
+	struct image_file file;
+	uint32_t first, second, third, used;
+	struct publish_stats stats;
+
+	fill_file(&file);
+	assert_int_equal(publish_file(f->publish, &file, &first), 0);
+	used = f->publish->row_used[0];
+	publish_drop_image(f->publish, first);
+	assert_int_equal(read_page(f, first + 5).chunk, 0);
+	assert_int_equal(read_page(f, first + 7).chunk, 0);
+	publish_get_stats(f->publish, &stats);
+	assert_int_equal(stats.rows + stats.row_bytes, 0);
+	assert_int_equal(stats.evicted_images, 1);
+	publish_tick(f->publish, clock_monotonic_ns());
+	assert_int_equal(publish_file(f->publish, &file, &second), 0); /* the place is not free yet */
+	assert_int_equal(f->publish->row_used[0], 2 * used);
+	publish_tick(f->publish, clock_monotonic_ns() + NS_PER_S);
+	assert_int_equal(publish_file(f->publish, &file, &third), 0);
+	assert_int_equal(f->publish->row_used[0], 2 * used);
+	assert_int_equal(third, first);
+	assert_int_equal(read_page(f, third + 5).chunk, 1);
+	assert_int_equal(read_page(f, third + 5).offset, 0);
+	publish_drop_image(f->publish, 12345); /* nobody's */
+	publish_get_stats(f->publish, &stats);
+	assert_int_equal(stats.evicted_images, 1);
+	assert_int_equal(stats.rows, 8);
+}
+
 static void escapes_past_the_limit_become_one(void **state)
 {
 	struct fixture *f = need(state);
@@ -222,6 +254,7 @@ int main(void)
 		TEST(image_is_where_the_directory_says),
 		TEST(malformed_files_are_refused),
 		TEST(images_come_from_another_thread),
+		TEST(dropped_rows_make_room),
 		TEST(rows_stop_at_their_limit),
 		TEST(escapes_past_the_limit_become_one),
 	};

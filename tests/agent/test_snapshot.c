@@ -198,6 +198,22 @@ static void the_root_is_where_the_stack_began(void **state)
 	assert_int_equal(reason, REASON_NONE);
 }
 
+/* A hand-made entry may have a rule although nobody called it: its return address would be the count of arguments. */
+static void nobody_called_the_first_function(void **state)
+{
+	struct bench *bench = *state;
+	enum reason reason;
+
+	make_stack(bench);
+	bench->copy.head.start_stack = SP + 40;
+	bench->copy.head.bytes = 40;
+	assert_int_equal(walk(bench, &reason), 2);
+	assert_int_equal(reason, REASON_NONE);
+	bench->copy.head.start_stack = SP + 2 * SNAPSHOT_BYTES;
+	assert_int_equal(walk(bench, &reason), 2);
+	assert_int_equal(reason, REASON_COPY_END);
+}
+
 static void without_rows_frame_pointers_lead_on(void **state)
 {
 	struct bench *bench = *state;
@@ -424,6 +440,7 @@ int main(void)
 		BENCH(a_copy_may_begin_above_rsp),
 		BENCH(an_epilogue_keeps_rbp),
 		BENCH(the_root_is_where_the_stack_began),
+		BENCH(nobody_called_the_first_function),
 		BENCH(without_rows_frame_pointers_lead_on),
 		BENCH(an_address_outside_every_mapping_ends_the_walk),
 		BENCH(a_stack_that_bites_its_tail_ends),

@@ -2,12 +2,13 @@
 """The kernel's own word on BPF programs: how often one ran. Asked by the bpf system call itself, since a descriptor
 keeps a program readable after the agent that loaded it is gone, and statistics end with the descriptor that began them."""
 import ctypes
-import errno
+import glob
 import os
+import re
 import struct
 
-BPF_PROG_GET_NEXT_ID, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_ENABLE_STATS = 11, 13, 15, 32
-INFO_NAME, INFO_RUN_TIME, INFO_RUN_COUNT = 64, 192, 200  # offsets in struct bpf_prog_info (linux/bpf.h)
+BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_ENABLE_STATS = 13, 15, 32
+INFO_NAME, INFO_RUN_COUNT = 64, 200  # offsets in struct bpf_prog_info (linux/bpf.h)
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,26 +52,16 @@ class Program:
         os.close(self.fd)
 
 
-def program_ids():
-    ids, last = set(), 0
-    while True:
+def program_of(pid, name):
+    """The program of that name which a process holds, or None."""
+    for path in glob.glob(f"/proc/{pid}/fdinfo/*"):
         try:
-            last = struct.unpack_from("I", bpf(BPF_PROG_GET_NEXT_ID, struct.pack("II", last, 0))[1], 4)[0]
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return ids
-            raise
-        ids.add(last)
-
-
-def new_program(name, before):
-    """The newest program of a name that was not there `before`, or None."""
-    for number in sorted(program_ids() - before, reverse=True):
-        try:
-            program = Program(bpf(BPF_PROG_GET_FD_BY_ID, struct.pack("I", number))[0])
+            number = re.search(r"^prog_id:\s*(\d+)$", open(path).read(), re.M)
+            program = number and Program(bpf(BPF_PROG_GET_FD_BY_ID, struct.pack("I", int(number.group(1))))[0])
         except FileNotFoundError:
             continue
-        if program.name() == name:
+        if program and program.name() == name:
             return program
-        program.close()
+        if program:
+            program.close()
     return None

@@ -152,7 +152,8 @@ int main(int argc, char **argv)
 	double wanted = argc > 1 ? atof(argv[1]) : 5;
 
 	signal(SIGUSR1, handler);
-	for (double total = 0.02; total <= wanted; total += 0.02)
+	/* Rounds of 10 to 50 ms without a pattern: a fixed length would beat with the sampling clock. */
+	for (double total = 0.02; total <= wanted; total += 0.01 + 0.04 * (double)rand() / RAND_MAX)
 		for (size_t i = 0; i < TURNS; i++)
 			take_turn(&turns[i], total);
 	printf("{");
