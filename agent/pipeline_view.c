@@ -106,6 +106,7 @@ static void fill_copies(struct pipeline *pipeline, struct host_view *view)
 		view->accounting.user[reason] += stats.outcomes[reason];
 	view->copies_finished = stats.finished;
 	view->copies_missing = stats.missing;
+	view->copies_useless = stats.useless;
 	view->copies_refused = stats.refused;
 }
 

@@ -120,8 +120,8 @@ bool snapshot_awaits_images(const struct snapshot_store *store, uint64_t until_n
 	return false;
 }
 
-/* False: the sample stays as it was. */
-static bool finish(struct snapshot_store *store, struct drain_sample *sample)
+/* The statistic that it counts for; the sample stays as it was unless that is `finished`. */
+static uint64_t *finish(struct snapshot_store *store, struct drain_sample *sample)
 {
 	const struct copy_slot *slot = hmap_find(&store->slots, &sample->key->user_stack);
 	const struct snapshot *copy = slot ? copy_at(store, slot->offset) : NULL;
@@ -130,30 +130,29 @@ static bool finish(struct snapshot_store *store, struct drain_sample *sample)
 	uint32_t depth;
 
 	if (!copy || copy->tgid != sample->key->tgid)
-		return false;
+		return &store->stats.missing;
 	process = process_find(store->processes, copy->tgid, copy->time_ns);
 	if (!process)
-		return false;
+		return &store->stats.missing;
 	depth = snapshot_walk(copy, (const uint8_t *)(copy + 1), process, &store->rules, store->frames, &reason);
 	if (!depth || (reason && depth < sample->user_depth))
-		return false;
+		return &store->stats.useless;
 	sample->user = store->frames;
 	sample->user_depth = depth;
 	sample->user_reason = reason;
-	return true;
+	return &store->stats.finished;
 }
 
 void snapshot_finish(struct snapshot_store *store, struct drain_sample *sample)
 {
-	uint64_t count = sample->value->count;
-	bool finished;
+	uint64_t *counter;
 
 	if (!(sample->key->flags & SAMPLE_SNAPSHOT))
 		return;
-	finished = finish(store, sample);
+	counter = finish(store, sample);
 	pthread_mutex_lock(&store->lock);
-	*(finished ? &store->stats.finished : &store->stats.missing) += count;
-	store->stats.outcomes[sample->user_reason] += count;
+	*counter += sample->value->count;
+	store->stats.outcomes[sample->user_reason] += sample->value->count;
 	pthread_mutex_unlock(&store->lock);
 }
 

@@ -21,7 +21,7 @@ struct snapshot_store;
 
 struct snapshot_stats {
 	uint64_t received, refused; /* refused: no room in the store, or malformed */
-	uint64_t finished, missing; /* samples whose copy was there and whose process was known; the others */
+	uint64_t finished, missing, useless; /* samples; missing: no copy or no process; useless: nothing gained */
 	uint64_t outcomes[REASON_COUNT]; /* samples under SAMPLE_SNAPSHOT, by how their user stack ended */
 };
 

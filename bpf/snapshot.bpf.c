@@ -35,7 +35,8 @@ struct {
 	__uint(max_entries, 4096);
 } snapshots SEC(".maps");
 
-/* Code that no file backs and that is not told stays unknown to user space: it must not cost a copy each time. */
+/* What stays unknown to user space (a file that cannot be read, memory nobody told of) must not cost a copy each
+ * time. */
 static __always_inline int within_rate(struct snapshot_scratch *scratch, const struct walk *walk)
 {
 	__u64 now = walk->value.last_ns;
@@ -44,7 +45,7 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 		scratch->since_ns = now;
 		scratch->copies = scratch->old_copies = 0;
 	}
-	if (walk->reason == REASON_NO_MAPPING && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
+	if (walk->reason != REASON_PROCESS_UNKNOWN && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
 	    scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
 		return 0;
 	return scratch->copies++ < SNAPSHOT_RATE;
@@ -95,6 +96,8 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	counted = bpf_map_lookup_elem(&counters, &set);
 	if (!walk || !scratch || !counted)
 		return 0;
+	if (walk->reason == REASON_NO_TABLE && walk->flags & UNWIND_MAPPING_ANON)
+		return 0; /* generated code: there will be no rows */
 	if (!within_rate(scratch, walk)) {
 		counted->snapshots_limited++;
 		return 0;

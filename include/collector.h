@@ -54,7 +54,7 @@ struct host_view { /* arrays are borrowed for the call */
 	double overhead_ratio;   /* the agent's CPU time, kernel side included, over CPU time of the machine */
 	uint64_t frequency;      /* samples a second and CPU */
 	uint64_t symbols[SYMBOL_SOURCE_COUNT]; /* frames named, by source or reason */
-	uint64_t copies_finished, copies_missing, copies_refused; /* unwound on the host; not found; not kept */
+	uint64_t copies_finished, copies_useless, copies_missing, copies_refused; /* agent/snapshot.h */
 	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused,
 		images_evicted;
 	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_refused;

@@ -23,9 +23,9 @@ static int add_stacks(struct metric_set *set, const char *kind, const uint64_t *
 static int add_copies(const struct host_view *view, struct metric_set *set)
 {
 	const struct { const char *outcome; uint64_t count; } outcomes[] = {
-		{ "finished", view->copies_finished },      { "missing", view->copies_missing },
-		{ "refused", view->copies_refused },        { "limited", view->accounting.copies_limited },
-		{ "ring_full", view->accounting.copies_full },
+		{ "finished", view->copies_finished },          { "useless", view->copies_useless },
+		{ "missing", view->copies_missing },            { "refused", view->copies_refused },
+		{ "limited", view->accounting.copies_limited }, { "ring_full", view->accounting.copies_full },
 	};
 	int error = metric_family_open(set, METRIC_COUNTER, "wick_stack_copies_total",
 				       "Stacks of processes not yet known: copied and then unwound, or why not.");

@@ -341,6 +341,26 @@ static void without_a_copy_the_leaf_and_its_reason_remain(void **state)
 	assert_int_equal(stats.missing + stats.finished, 2);
 }
 
+/* Code that nobody can name yet: what the kernel side walked was at least as much. */
+static void a_walk_that_gains_nothing_leaves_the_fallback(void **state)
+{
+	struct bench *bench = *state;
+	struct drain_sample sample = { .key = &bench->key, .value = &bench->value, .user = &bench->leaf,
+				       .user_depth = 2, .user_reason = REASON_NO_TABLE };
+	struct snapshot_stats stats;
+
+	make_stack(bench);
+	bench->process->mappings[0].image->has_table = false;
+	bench->copy.head.reg[UNWIND_RBP] = 1;
+	snapshot_receive(bench->store, &bench->copy, copy_size(bench));
+	snapshot_finish(bench->store, &sample);
+	assert_ptr_equal(sample.user, &bench->leaf);
+	assert_int_equal(sample.user_depth, 2);
+	snapshot_get_stats(bench->store, &stats);
+	assert_int_equal(stats.useless, 1);
+	assert_int_equal(stats.outcomes[REASON_NO_TABLE], 1);
+}
+
 static void a_process_never_met_leaves_the_leaf(void **state)
 {
 	struct bench *bench = *state;
@@ -447,6 +467,7 @@ int main(void)
 		BENCH(nonsense_ends_without_harm),
 		BENCH(a_sample_gets_the_frames_of_its_copy),
 		BENCH(without_a_copy_the_leaf_and_its_reason_remain),
+		BENCH(a_walk_that_gains_nothing_leaves_the_fallback),
 		BENCH(a_process_never_met_leaves_the_leaf),
 		BENCH(a_slice_takes_its_copies_along),
 		BENCH(hostile_records_are_refused),
