@@ -238,6 +238,17 @@ static int set_list(struct config *config, const struct config_option *option, c
 	return result;
 }
 
+/*
+ * Kubernetes (and docker --link) tell every container of the services beside it: one called wick, or wick-web, as
+ * WICK_SERVICE_HOST, WICK_PORT_9750_TCP_ADDR, WICK_WEB_PORT and the like.
+ */
+static bool is_service_link(const char *name)
+{
+	const char *port = strstr(name, "_PORT");
+
+	return strstr(name, "_SERVICE_HOST") || (port && (!port[5] || port[5] == '_'));
+}
+
 static int read_environment(struct config *config, char **environment, bool *taken, char *error, size_t size)
 {
 	for (char **at = environment; at && *at; at++) {
@@ -253,6 +264,8 @@ static int read_environment(struct config *config, char **environment, bool *tak
 			config_environment_name(option, name, sizeof(name));
 			found = !strcmp(name, shown) ? option : NULL;
 		}
+		if (!found && is_service_link(shown))
+			continue;
 		if (!found) {
 			snprintf(error, size, "%s: no option has this environment name", shown);
 			return -EINVAL;

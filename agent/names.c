@@ -36,6 +36,7 @@ struct image {
 	uint32_t path, build_id;
 	uint32_t head, tail; /* id + 1 of queued frames */
 	uint32_t next;       /* number + 1 of the next image that has some */
+	uint32_t frames;     /* that it has in the table */
 	bool queued;
 };
 
@@ -137,8 +138,10 @@ static uint32_t add_frame(struct names *names, const struct frame_key *key)
 	struct frame_entry *entry;
 	uint32_t id = names->frame_count;
 	struct frame **chunk;
+	struct image *image;
 
-	if (id >= NAMES_MAX_FRAMES || !get_image(names, key->image))
+	image = get_image(names, key->image);
+	if (id >= NAMES_MAX_FRAMES || !image || image->frames >= NAMES_IMAGE_FRAMES)
 		return UINT32_MAX;
 	chunk = &names->chunks[id >> CHUNK_BITS];
 	if (!*chunk)
@@ -152,6 +155,7 @@ static uint32_t add_frame(struct names *names, const struct frame_key *key)
 	*get_frame(names, id) = (struct frame){ .address = key->address, .image = key->image,
 						.exact = key->flags & 1, .is_vaddr = key->flags & 2 };
 	names->frame_count++;
+	image->frames++;
 	return id;
 }
 

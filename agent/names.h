@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define NAMES_MAX_FRAMES (1U << 20)
+#define NAMES_IMAGE_FRAMES (NAMES_MAX_FRAMES / 8) /* one file or one kind of memory must not fill it for all */
 #define NAMES_MAX_STRING_BYTES (32U << 20)
 #define NAMES_IMAGE_KERNEL 0 /* image ids: 0 kernel, 1 notes ([truncated: …]), then process_image ids */
 #define NAMES_IMAGE_NOTE 1

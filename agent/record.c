@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #define NAMES_TIMEOUT_MS 15000
+#define END_TURNS 200 /* of a command that is to end */
+#define END_STEP_US 10000
 
 struct command {
 	pid_t pid;     /* 0: none */
@@ -97,6 +99,22 @@ static void command_reap(struct command *command)
 	command->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* One that is left when the recording ends is asked to, and after a while made to. */
+static void command_end(struct command *command)
+{
+	if (!command->pid || command->exited)
+		return;
+	kill(command->pid, SIGTERM);
+	for (int turn = 0; turn < END_TURNS && !command->exited; turn++) {
+		usleep(END_STEP_US);
+		command_reap(command);
+	}
+	if (command->exited)
+		return;
+	kill(command->pid, SIGKILL);
+	waitpid(command->pid, NULL, 0);
+}
+
 /* Interrupted once, the recording ends early and is written all the same. */
 static bool read_signals(int signal_fd, struct command *command)
 {
@@ -120,7 +138,7 @@ static void show_progress(struct pipeline *pipeline, uint64_t started_ns, uint64
 	fprintf(stderr, "%srecording %.1f s", isatty(STDERR_FILENO) ? "\r" : "",
 		(double)elapsed_ns / (double)NS_PER_S);
 	if (duration_ns)
-		fprintf(stderr, " of %.0f s", (double)duration_ns / (double)NS_PER_S);
+		fprintf(stderr, " of %.1f s", (double)duration_ns / (double)NS_PER_S);
 	fprintf(stderr, ", %llu samples%s", (unsigned long long)view.accounting.taken, last ? "\n" : " ");
 	fflush(stderr);
 }
@@ -146,49 +164,72 @@ static int work(struct pipeline *pipeline, const struct config *config, int sign
 	return result;
 }
 
-/* Written beside and renamed, so that a file with the name is always whole; opened before anything is recorded, so
- * that a wrong name costs no recording. */
+/*
+ * Written beside and renamed, so that a file with the name is always whole; opened before anything is recorded, so
+ * that a wrong name costs no recording. In two cases the file itself is written: a device, a pipe or a link must
+ * not be replaced, and in another user's folder root may rename no more by then (privilege.c).
+ */
 struct output {
 	const char *path;
-	char beside[4096];
-	int fd; /* -1: standard output */
+	char beside[4096]; /* empty: fd is the file itself */
+	int fd;            /* -1: standard output */
 };
 
-static int refuse_output(const char *path, char *error, size_t error_size)
+static bool owns_folder(const char *path)
 {
-	int result = -errno;
+	const char *slash = strrchr(path, '/');
+	auto_free char *folder = slash ? strndup(path, slash > path ? (size_t)(slash - path) : 1) : strdup(".");
+	struct stat status;
 
-	snprintf(error, error_size, "cannot write %s: %s", path, strerror(errno));
-	return result;
+	return folder && !stat(folder, &status) && status.st_uid == geteuid();
+}
+
+static bool is_special(const char *path)
+{
+	struct stat status;
+
+	return !lstat(path, &status) && !S_ISREG(status.st_mode);
+}
+
+/* A link in another user's folder could name any file of ours. */
+static int output_open_itself(struct output *output, bool own)
+{
+	output->fd = open(output->path, O_WRONLY | O_CREAT | O_CLOEXEC | (own ? 0 : O_NOFOLLOW), 0644);
+	return output->fd < 0 ? -errno : 0;
+}
+
+static int output_open_beside(struct output *output)
+{
+	if ((size_t)snprintf(output->beside, sizeof(output->beside), "%s.%d", output->path, (int)getpid()) >=
+	    sizeof(output->beside))
+		return -ENAMETOOLONG;
+	output->fd = open(output->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	return output->fd < 0 ? -errno : 0;
 }
 
 static int output_open(struct output *output, const char *path, char *error, size_t error_size)
 {
-	struct stat status;
+	bool own = owns_folder(path);
+	int result;
 
 	*output = (struct output){ .path = path, .fd = -1 };
 	if (!strcmp(path, "-"))
 		return 0;
-	if (!stat(path, &status) && !S_ISREG(status.st_mode)) { /* /dev/null, a FIFO: written to, never replaced */
-		output->fd = open(path, O_WRONLY | O_CLOEXEC);
-		return output->fd >= 0 ? 0 : refuse_output(path, error, error_size);
-	}
-	if ((size_t)snprintf(output->beside, sizeof(output->beside), "%s.%d", path, (int)getpid()) >=
-	    sizeof(output->beside))
-		return -ENAMETOOLONG;
-	output->fd = open(output->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (output->fd >= 0)
-		return 0;
-	output->beside[0] = '\0';
-	return refuse_output(path, error, error_size);
+	result = own && !is_special(path) ? output_open_beside(output) : output_open_itself(output, own);
+	if (result)
+		snprintf(error, error_size, "cannot write %s: %s", path, strerror(-result));
+	return result;
 }
 
 static int output_write(struct output *output, const struct buf *bytes, char *error, size_t error_size)
 {
+	struct stat status;
 	int result = 0;
 
 	if (output->fd < 0)
 		return fwrite(bytes->data, 1, bytes->length, stdout) == bytes->length && !fflush(stdout) ? 0 : -EIO;
+	if (!fstat(output->fd, &status) && S_ISREG(status.st_mode) && ftruncate(output->fd, 0)) /* an older profile */
+		result = -errno;
 	for (size_t done = 0; !result && done < bytes->length;) {
 		ssize_t wrote = write(output->fd, bytes->data + done, bytes->length - done);
 
@@ -281,10 +322,7 @@ int run_record(const struct config *config, int symbolizer_socket, int signal_fd
 	if (!result)
 		result = write_profile(pipeline, config, (uint32_t)command.pid, &output, error, error_size);
 	pipeline_close(pipeline);
-	if (command.pid && !command.exited) {
-		kill(command.pid, SIGTERM);
-		waitpid(command.pid, NULL, 0);
-	}
+	command_end(&command);
 	output_close(&output);
 	*ret_status = command.status;
 	return result;

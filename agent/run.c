@@ -99,6 +99,8 @@ int run_agent(const struct config *config, int symbolizer_socket, int signal_fd,
 	struct agent agent = { 0 };
 	int result;
 
+	if (config->retention_ns > RETENTION_LIMIT_NS)
+		log_warn("storage.retention is shortened: 10m at most are kept in memory");
 	privilege_hurry();
 	result = pipeline_open(&opts, &agent.pipeline, error, error_size);
 	if (!result)

@@ -48,6 +48,24 @@ static void set_busy(struct serve *serve, struct MHD_Connection *connection, boo
 	serve_wake(serve); /* the watch may sleep until a later one */
 }
 
+/*
+ * With the lock held. Whoever reaches the port could hold every connection without ever asking: near the limit the
+ * one that has been silent longest goes, at the watch's next look.
+ */
+static void make_room(struct serve *serve)
+{
+	struct serve_connection *silent = NULL;
+
+	if (serve->connection_count < SERVE_MAX_CONNECTIONS - SERVE_SPARE_CONNECTIONS)
+		return;
+	for (struct serve_connection *at = serve->connections; at; at = at->next)
+		if (!at->busy && at->deadline_ns && at->deadline_ns != UINT64_MAX &&
+		    (!silent || at->deadline_ns < silent->deadline_ns))
+			silent = at;
+	if (silent)
+		silent->deadline_ns = 0;
+}
+
 static void see_connection(void *context, struct MHD_Connection *connection, void **socket_context,
 			   enum MHD_ConnectionNotificationCode code)
 {
@@ -58,6 +76,7 @@ static void see_connection(void *context, struct MHD_Connection *connection, voi
 	(void)socket_context;
 	pthread_mutex_lock(&serve->lock);
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		make_room(serve);
 		own = calloc(1, sizeof(*own));
 		if (own) {
 			*own = (struct serve_connection){ .next = serve->connections, .connection = connection,

@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #define SERVE_MAX_CONNECTIONS 64
+#define SERVE_SPARE_CONNECTIONS 8 /* of them kept free of those that do not ask */
 #define SERVE_MAX_WAITERS 16 /* seconds= requests whose time is not up */
 #define SERVE_MAX_QUEUE 32   /* jobs before the workers */
 #define SERVE_WORKERS 2

@@ -57,7 +57,8 @@ bool serve_job_submit(struct serve *serve, struct serve_job *job, struct serve_a
 	struct serve_connection *own;
 
 	pthread_mutex_lock(&serve->lock);
-	full = serve->stopping || (waits ? serve->waiting >= SERVE_MAX_WAITERS : serve->queued >= SERVE_MAX_QUEUE);
+	full = serve->stopping || !find_connection(serve, job->connection) || /* there was no memory to note it */
+	       (waits ? serve->waiting >= SERVE_MAX_WAITERS : serve->queued >= SERVE_MAX_QUEUE);
 	if (full) {
 		serve->refused++;
 	} else if (waits) {

@@ -45,6 +45,7 @@ struct task_struct {
 	int tgid;
 	__u64 start_time; /* CLOCK_MONOTONIC */
 	struct mm_struct *mm;
+	char comm[16];
 	struct css_set *cgroups;
 	struct task_struct *group_leader;
 	struct sched_entity se;

@@ -239,6 +239,26 @@ static __always_inline bool at_root(const struct walk *walk, struct task_struct 
 	return walk->regs.reg[UNWIND_RSP] == task->mm->start_stack;
 }
 
+/* Which mappings were found last still counts if the table is the same one. */
+static __always_inline void choose_table(struct walk *walk, const struct unwind_process *process)
+{
+	struct walk_table *table = &walk->table;
+
+	if (table->version == process->version && table->start_ns == walk->key.start_ns &&
+	    table->tgid == walk->key.tgid && table->exec_id == walk->key.exec_id &&
+	    table->chunk == process->chunk && table->first == process->first && table->count == process->count)
+		return;
+	table->version = process->version;
+	table->start_ns = walk->key.start_ns;
+	table->tgid = walk->key.tgid;
+	table->exec_id = walk->key.exec_id;
+	table->chunk = process->chunk;
+	table->first = process->first;
+	table->count = process->count;
+	walk->at.start = walk->at.end = 0;
+	walk->before.start = walk->before.end = 0;
+}
+
 static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
 					    bool in_kernel, __u32 set)
 {
@@ -259,9 +279,7 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 	} else if (!process || walk->key.start_ns > process->known_ns) {
 		keep_leaf(walk, REASON_PROCESS_UNKNOWN);
 	} else {
-		walk->chunk = process->chunk;
-		walk->first = process->first;
-		walk->count = process->count;
+		choose_table(walk, process);
 		walk->value.table_version = process->version;
 		unwind_native(walk);
 	}
@@ -272,6 +290,17 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 	walk->key.user_stack = walk->hash;
 	walk->key.user_reason = walk->reason;
 	walk->value.user_depth = walk->depth;
+}
+
+/* The kernel pads it with zeros. A helper would take three times as long. */
+static __always_inline void read_name(struct sample_value *value, struct task_struct *task)
+{
+	const __u64 *from = (const __u64 *)task->comm;
+	__u64 *to = (__u64 *)value->comm;
+
+	_Static_assert(sizeof(value->comm) == sizeof(task->comm), "a name is two words");
+	to[0] = from[0];
+	to[1] = from[1];
 }
 
 static __always_inline void name_sample(struct walk *walk, struct task_struct *task, __u64 now)
@@ -286,7 +315,7 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->value.last_ns = now;
 	walk->value.user_depth = walk->value.kernel_depth = 0;
 	walk->value.table_version = 0;
-	bpf_get_current_comm(walk->value.comm, sizeof(walk->value.comm));
+	read_name(&walk->value, task);
 	walk->deadline_ns = now + knobs.max_sample_ns;
 	walk->depth = 0;
 }

@@ -96,7 +96,7 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	counted = bpf_map_lookup_elem(&counters, &set);
 	if (!walk || !scratch || !counted)
 		return 0;
-	if (walk->reason == REASON_NO_TABLE && walk->flags & UNWIND_MAPPING_ANON)
+	if (walk->reason == REASON_NO_TABLE && walk->at.flags & UNWIND_MAPPING_ANON)
 		return 0; /* generated code: there will be no rows */
 	if (!within_rate(scratch, walk)) {
 		counted->snapshots_limited++;

@@ -76,20 +76,27 @@ static __always_inline int walk_read_far(struct walk *walk, __u64 address, __u64
 __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 {
 	const struct unwind_mapping *table, *found;
+	struct unwind_mapping last;
 	__u32 base, count, chunk, zero = 0;
 	void *inner;
 
-	if (!walk || !walk->count)
+	if (!walk || !walk->table.count)
 		return 1;
-	chunk = walk->chunk;
+	last = walk->at;
+	if (pc >= walk->before.start && pc < walk->before.end) {
+		walk->at = walk->before;
+		walk->before = last;
+		return 0;
+	}
+	chunk = walk->table.chunk;
 	inner = bpf_map_lookup_elem(&mappings, &chunk);
 	if (!inner)
 		return 1;
 	table = bpf_map_lookup_elem(inner, &zero);
 	if (!table)
 		return 1;
-	base = walk->first;
-	count = walk->count;
+	base = walk->table.first;
+	count = walk->table.count;
 	for (int i = 0; i < INDEX_BITS && count > 1; i++) {
 		__u32 half = count / 2, at = base + half;
 
@@ -106,18 +113,15 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	found = &table[base];
 	if (pc < found->start || pc >= found->end)
 		return 1;
-	walk->start = found->start;
-	walk->end = found->end;
-	walk->bias = found->bias;
-	walk->dir = found->dir;
-	walk->flags = found->flags;
+	walk->at = *found;
+	walk->before = last;
 	return 0;
 }
 
 /* 0 and the rule, or the reason why there is none. */
 static __always_inline enum reason find_rule(const struct walk *walk, __u64 vaddr, __u16 *ret_rule)
 {
-	__u32 zero = 0, chunk, index = walk->dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
+	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
 	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
 	const void *block;
 	void *inner;
@@ -155,8 +159,8 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	__u16 rule = UNWIND_RULE_NONE;
 	enum reason reason = REASON_NO_TABLE;
 
-	if (!(walk->flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
-		reason = find_rule(walk, pc - walk->bias, &rule);
+	if (!(walk->at.flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
+		reason = find_rule(walk, pc - walk->at.bias, &rule);
 	walk->doubt = reason;
 	if (reason) {
 		walk->reason = reason;
@@ -186,12 +190,12 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 	struct walk *walk = loop->walk;
 	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact;
 
-	if (pc < walk->start || pc >= walk->end) {
+	if (pc < walk->at.start || pc >= walk->at.end) {
 		if (walk_find_mapping(walk, pc)) {
 			walk->reason = walk->doubt ? walk->doubt : REASON_NO_MAPPING;
 			if (walk->doubt || frame >> 63)
 				return 1; /* what a frame pointer led to is no frame */
-			walk->start = walk->end = 0;
+			walk->at.start = walk->at.end = 0;
 		}
 	}
 	if (walk->regs.exact)
@@ -201,7 +205,7 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 	UNWIND_HIDE(index);
 	index &= SAMPLE_MAX_USER_FRAMES - 1;
 	walk->frames[index] = frame;
-	if (!walk->end)
+	if (!walk->at.end)
 		return 1;
 	if (advance(walk, pc))
 		return 1;
@@ -225,7 +229,6 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
-	walk->start = walk->end = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
 	bpf_loop(limit, walk_frame, &loop, 0);

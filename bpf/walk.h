@@ -14,6 +14,12 @@
 #define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
 #include "unwind_row.h"
 
+struct walk_table { /* the process's mapping table, and all that parts it from any other */
+	__u64 start_ns;
+	__u32 tgid, exec_id, version;
+	__u32 chunk, first, count;
+};
+
 struct walk {
 	struct unwind_regs regs;
 	__u64 hash;
@@ -22,12 +28,12 @@ struct walk {
 	__u64 window_at;  /* user address of window[0] */
 	__u32 window_limit; /* words may begin at offsets below it */
 	__u32 depth;      /* frames stored */
-	__u64 start, end, bias; /* the mapping found last */
-	__u32 dir, flags;
-	__u32 chunk, first, count; /* the process's mapping table */
 	__u32 reason;     /* why the walk ended */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
-	__u32 pad;
+	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that
+	 * keeps its processor within the same two, so they outlive a run: as long as the table does. */
+	struct unwind_mapping at, before;
+	struct walk_table table;
 	struct sample_key key;
 	struct stack_key stack;
 	struct sample_value value;
@@ -36,7 +42,7 @@ struct walk {
 };
 
 /* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's
- * table in chunk, first, count. */
+ * table in `table`; `at` and `before` must come from it. */
 int unwind_native(struct walk *walk);
 
 /* 64 bits, order matters, never 0. */

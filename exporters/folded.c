@@ -16,14 +16,13 @@
 #include <string.h>
 
 #define MAX_TEXT_BYTES (64U << 20) /* of all lines together */
-#define MAX_BY 5
 
 enum by { BY_CONTAINER, BY_POD, BY_NAMESPACE, BY_COMM, BY_PID, BY_COUNT };
 static const char *const by_names[BY_COUNT] = { "container", "pod", "namespace", "comm", "pid" };
 
 struct folded {
 	const struct profile *profile;
-	enum by by[MAX_BY];
+	enum by by[BY_COUNT];
 	size_t by_count;
 	struct intern *lines;
 	uint64_t *counts; /* by number of the line */
@@ -70,15 +69,18 @@ static void add_labels(const struct folded *folded, const struct profile_labels 
 
 static int parse_by(struct folded *folded, const char *text, struct buf *error)
 {
+	bool seen[BY_COUNT] = { false };
+
 	while (text && *text) {
 		size_t length = strcspn(text, ","), which = 0;
 
 		while (which < BY_COUNT && (strlen(by_names[which]) != length || memcmp(by_names[which], text, length)))
 			which++;
-		if (which == BY_COUNT || folded->by_count == MAX_BY) {
+		if (which == BY_COUNT || seen[which]) {
 			buf_add_string(error, "by takes a list of container, pod, namespace, comm and pid, each once.");
 			return -EINVAL;
 		}
+		seen[which] = true;
 		folded->by[folded->by_count++] = (enum by)which;
 		text += length + (text[length] == ',');
 	}

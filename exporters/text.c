@@ -141,10 +141,14 @@ static void write_head(const struct table *table, const struct exporter_request 
 
 static void write_rows(const struct table *table, struct buf *out)
 {
-	size_t count = table->row_count < MAX_ROWS ? table->row_count : MAX_ROWS;
+	size_t count = 0, rest = 0;
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < count && table->rows[i].cum; i++) {
+	while (count < table->row_count && count < MAX_ROWS && table->rows[count].cum)
+		count++;
+	while (count + rest < table->row_count && table->rows[count + rest].cum) /* those without a sample come last */
+		rest++;
+	for (size_t i = 0; i < count; i++) {
 		const struct row *row = &table->rows[i];
 		char flat[32], cum[32];
 
@@ -155,8 +159,8 @@ static void write_rows(const struct table *table, struct buf *out)
 		add_text(out, row->name);
 		buf_add_char(out, '\n');
 	}
-	if (table->row_count > count)
-		buf_printf(out, "(%zu more functions)\n", table->row_count - count);
+	if (rest)
+		buf_printf(out, "(%zu more functions)\n", rest);
 }
 
 static int choose_value(struct table *table, const char *value, struct buf *error)

@@ -3,6 +3,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+/* Keys come from tenants (addresses in their stacks, names): without knowing this they cannot choose ones that
+ * meet in one place. */
+static uint64_t secret;
+
+__attribute__((constructor)) static void choose_secret(void)
+{
+	if (getrandom(&secret, sizeof(secret), GRND_NONBLOCK) != sizeof(secret))
+		secret = 0; /* early at boot: a table that can be slowed down beats none */
+}
 
 enum { FREE, TAKEN, REMOVED };
 
@@ -10,7 +21,7 @@ enum { FREE, TAKEN, REMOVED };
 uint64_t hmap_hash(const void *bytes, size_t length)
 {
 	const unsigned char *at = bytes;
-	uint64_t hash = 0x9e3779b97f4a7c15ULL ^ length, word;
+	uint64_t hash = 0x9e3779b97f4a7c15ULL ^ secret ^ length, word;
 
 	for (; length >= 8; at += 8, length -= 8) {
 		memcpy(&word, at, 8);

@@ -11,8 +11,8 @@ static const char *const sources[] = {
 
 static int collect(const struct host_view *view, struct metric_set *set)
 {
-	int error = metric_family_open(set, METRIC_COUNTER, "wick_frames_symbolized_total",
-				       "Distinct frames answered, by the source of the name or the reason for none.");
+	int error = metric_family_open(set, METRIC_GAUGE, "wick_frames_symbolized",
+				       "Distinct frames answered, by the source of the name or the reason for none. A late name moves one.");
 
 	for (unsigned source = 0; source < SYMBOL_SOURCE_COUNT; source++)
 		error = error ?: metric_add_count(set, view->symbols[source], "source", sources[source], NULL);
@@ -21,8 +21,8 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_symbolizer_deaths_total",
 					    "Symbolizer processes that ended before they were told to.");
 	error = error ?: metric_add_count(set, view->symbolizer_deaths, NULL);
-	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_images_quarantined",
-					    "Images left alone for a while because they killed their symbolizer.");
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_images_quarantined_total",
+					    "Times an image was left alone for a while because it killed its symbolizer.");
 	return error ?: metric_add_count(set, view->symbolizer_quarantined, NULL);
 }
 

@@ -32,11 +32,11 @@ ABI_SIZE(struct knobs, 16);
  */
 struct sample_counters {
 	__u64 taken;
-	__u64 lost[REASON_COUNT];
+	__u64 frames;               /* user frames walked */
+	__u64 runs_timed, run_ns;   /* time spent in the handler, where it was measured */
 	__u64 user[REASON_COUNT];   /* user stacks by outcome; [REASON_NONE] is complete */
 	__u64 kernel[REASON_COUNT]; /* kernel stacks likewise */
-	__u64 runs_timed, run_ns;   /* time spent in the handler, where it was measured */
-	__u64 frames;               /* user frames walked */
+	__u64 lost[REASON_COUNT];
 	__u64 snapshots;            /* stacks copied for user space to unwind: it counts their outcome, not `user` */
 	__u64 snapshots_limited, snapshots_full; /* not copied: past the rate, no room in the ring */
 };

@@ -234,6 +234,22 @@ static void help_names_every_option_and_output(void **state)
 	free(text);
 }
 
+static void what_kubernetes_tells_of_services_is_no_option(void **state)
+{
+	char *links[] = { "WICK_SERVICE_HOST=10.0.0.1", "WICK_SERVICE_PORT_HTTP=9750", "WICK_PORT=tcp://10.0.0.1:9750",
+			  "WICK_PORT_9750_TCP_ADDR=10.0.0.1", "WICK_WEB_PORT=tcp://10.0.0.2:80",
+			  "WICK_PROFILE_FREQUENCY=50", NULL };
+	char *slip[] = { "WICK_PORTS=1", NULL };
+	enum config_verb verb;
+	struct config config;
+
+	(void)state;
+	assert_int_equal(LOAD(&verb, &config, links, "run"), 0);
+	assert_int_equal(config.frequency, 50);
+	config_done(&config);
+	assert_true(LOAD(&verb, &config, slip, "run") < 0);
+}
+
 static void the_readme_has_the_table(void **state)
 {
 	FILE *readme = fopen("README.md", "r"), *out;
@@ -266,6 +282,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_environment_name_is_refused),
 		cmocka_unit_test(a_list_in_the_environment_has_commas),
 		cmocka_unit_test(help_names_every_option_and_output),
+		cmocka_unit_test(what_kubernetes_tells_of_services_is_no_option),
 		cmocka_unit_test(the_readme_has_the_table),
 	};
 	int fd = mkstemp(file_path), result;

@@ -244,7 +244,7 @@ static void test_agent(void **state)
 	assert_true(value_of(find_sample(set, "wick_bpf_map_bytes", "map", "counts")) == 4096);
 	assert_true(value_of(find_sample(set, "wick_sample_duration_seconds", NULL, "")) == 2e-6);
 	assert_true(value_of(find_sample(set, "wick_overhead_ratio", NULL, "")) == 0.004);
-	assert_true(value_of(find_sample(set, "wick_frames_symbolized_total", "source", "dwarf")) == 8);
+	assert_true(value_of(find_sample(set, "wick_frames_symbolized", "source", "dwarf")) == 8);
 	assert_true(value_of(find_sample(set, "wick_store_windows", NULL, "")) == 12);
 	assert_true(value_of(find_sample(set, "wick_http_requests_refused_total", NULL, "")) == 2);
 	assert_true(value_of(find_sample(set, "wick_collector_failures_total", NULL, "")) == 0);

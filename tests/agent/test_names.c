@@ -168,12 +168,23 @@ static void test_full_table_gives_the_note(void **state)
 	uint64_t sources[SYMBOL_SOURCE_COUNT], frames, refused;
 
 	for (uint64_t at = 0; at < NAMES_MAX_FRAMES - 1; at++)
-		assert_int_not_equal(names_frame(names, 2, at, true, true), 0);
-	assert_int_equal(names_frame(names, 2, UINT64_MAX, true, true), 0);
+		assert_int_not_equal(names_frame(names, 2 + (uint32_t)(at / NAMES_IMAGE_FRAMES), at, true, true), 0);
+	assert_int_equal(names_frame(names, 99, UINT64_MAX, true, true), 0);
 	assert_int_not_equal(names_frame(names, 2, 7, true, true), 0);
 	names_get_stats(names, sources, &frames, &refused);
 	assert_int_equal(frames, NAMES_MAX_FRAMES);
 	assert_int_equal(refused, 1);
+}
+
+/* One image has its share of the table and no more; the others do not notice. */
+static void test_one_image_does_not_fill_the_table(void **state)
+{
+	struct names *names = *state;
+
+	for (uint64_t at = 0; at < NAMES_IMAGE_FRAMES; at++)
+		assert_int_not_equal(names_frame(names, 2, at, true, true), 0);
+	assert_int_equal(names_frame(names, 2, UINT64_MAX, true, true), 0);
+	assert_int_not_equal(names_frame(names, 3, 1, true, true), 0);
 }
 
 static void test_full_strings_are_refused(void **state)
@@ -205,6 +216,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_image_and_fallback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_table_gives_the_note, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_strings_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_image_does_not_fill_the_table, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,6 +237,22 @@ static bool is_accepted(int fd)
 	return poll(&waits, 1, 100) == 0; /* a refusal comes at once, a waiter hears nothing */
 }
 
+/* More connections than are taken, none of which asks: one that does is answered all the same. */
+static void the_silent_keep_nobody_out(void **state)
+{
+	int silent[70];
+	uint64_t begin_ns;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(silent) / sizeof(*silent); i++)
+		silent[i] = client_open();
+	begin_ns = clock_monotonic_ns();
+	assert_int_equal(client_get("/healthz"), 200);
+	assert_true(clock_monotonic_ns() - begin_ns < 5 * NS_PER_S);
+	for (size_t i = 0; i < sizeof(silent) / sizeof(*silent); i++)
+		close(silent[i]);
+}
+
 static void hang_up_frees_its_slot(void **state)
 {
 	int fds[16], extra;
@@ -377,6 +393,7 @@ int main(void)
 		TEST(ranges_name_what_is_covered),
 		TEST(adjacent_ranges_share_no_slice),
 		TEST(ten_clients_wait_for_their_own_seconds),
+		TEST(the_silent_keep_nobody_out),
 		TEST(hang_up_frees_its_slot),
 		TEST(busy_workers_leave_the_rest_fast),
 		TEST(metrics_are_compressed_on_demand),

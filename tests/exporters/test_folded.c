@@ -58,7 +58,7 @@ static void labels_lead_as_asked(void **state)
 static void bad_requests_get_a_sentence(void **state)
 {
 	static const struct exporter_request cases[] = {
-		{ .by = "shoe" }, { .by = "comm,,pid" }, { .by = "pid,pid,pid,pid,pid,pid" }, { .value = "shoes" },
+		{ .by = "shoe" }, { .by = "comm,,pid" }, { .by = "pid,comm,pid" }, { .value = "shoes" },
 		{ .value = "cp" },
 	};
 

@@ -72,6 +72,21 @@ static void nothing_is_an_empty_table(void **state)
 	buf_done(&out);
 }
 
+/* Functions of stacks that focus or hide took away are in the tables still, and no row. */
+static void functions_without_a_sample_are_not_counted(void **state)
+{
+	struct profile without = sample_profile;
+	struct exporter_request request = { 0 };
+	struct buf out = { 0 };
+
+	(void)state;
+	without.sample_count = 0;
+	assert_int_equal(text_exporter.encode(&without, &request, &out), 0);
+	assert_non_null(strstr(out.data, "Total = 0.00ms (0.00% of one CPU)\n"));
+	assert_null(strstr(out.data, "more functions"));
+	buf_done(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -79,6 +94,7 @@ int main(void)
 		cmocka_unit_test(counts_are_plain),
 		cmocka_unit_test(bad_value_gets_a_sentence),
 		cmocka_unit_test(nothing_is_an_empty_table),
+		cmocka_unit_test(functions_without_a_sample_are_not_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
