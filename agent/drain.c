@@ -317,6 +317,9 @@ void drain_accounting(struct drain *drain, struct view_accounting *ret_view)
 		view.frames += live.frames;
 		view.runs_timed += live.runs_timed;
 		view.run_ns += live.run_ns;
+		view.copies += live.snapshots;
+		view.copies_limited += live.snapshots_limited;
+		view.copies_full += live.snapshots_full;
 		for (int reason = 0; reason < REASON_COUNT; reason++) {
 			view.lost[reason] += live.lost[reason];
 			view.user[reason] += live.user[reason];

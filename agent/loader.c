@@ -25,6 +25,7 @@
 
 #define MAX_OBJECTS 48 /* programs or maps of ours */
 #define VERIFIER_LOG_BYTES (1 << 20)
+#define SNAPSHOT_RING_BYTES (512U << 10) /* for up to 4 CPUs: 30 copies of 16 KiB; it is emptied every 25 ms */
 
 struct loader {
 	struct wick *skeleton;
@@ -41,6 +42,7 @@ static const char *const map_names[LOADER_MAP_COUNT] = {
 	[LOADER_COUNTERS] = "counters", [LOADER_PROCESSES] = "processes", [LOADER_MAPPINGS] = "mappings",
 	[LOADER_DIRECTORY] = "directory", [LOADER_ROWS] = "rows", [LOADER_ESCAPES] = "escapes",
 	[LOADER_EVENTS] = "events", [LOADER_ACCOUNT_CPU] = "account_cpu",
+	[LOADER_SNAPSHOTS] = "snapshots",
 };
 
 /* libbpf's own lines: for whoever debugs. */
@@ -105,13 +107,17 @@ static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 	uint64_t ticks = (uint64_t)opts->frequency * (opts->cpus ? opts->cpus : 1);
 	unsigned counts = opts->counts_entries ? opts->counts_entries : at_least(4 * ticks, 2048, 1U << 18);
 	unsigned chunks = opts->stack_chunks ? opts->stack_chunks : at_least(16 * ticks, 4096, 1U << 18);
+	unsigned ring = SNAPSHOT_RING_BYTES;
 	int error = 0;
 
+	while (ring < opts->cpus * SNAPSHOT_RING_BYTES / 4 && ring < 16 * SNAPSHOT_RING_BYTES)
+		ring *= 2;
 	skeleton->rodata->knobs.cgroup_source = opts->cgroup_source;
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_b, chunks);
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring);
 	return error;
 }
 

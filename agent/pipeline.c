@@ -11,6 +11,7 @@
 #include "privilege.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,9 @@
 #include <unistd.h>
 
 #define TICK_MS 25           /* how long a new process waits for its mapping table at most */
+#define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
 #define IMAGE_IDLE_NS (2 * NS_PER_S)
+#define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 static void take_event(void *context, const struct sideband_event *event)
@@ -44,9 +47,11 @@ static int take_cgroup(void *context, void *data, size_t size)
 static void image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
 {
 	struct pipeline *pipeline = context;
+	const struct process *process = process_find(pipeline->processes, pid, UINT64_MAX);
 	struct resolve_image_request request = { .image = image->id, .pid = pid, .start = start, .end = end,
-						 .file = image->file, .path = image->path, .vdso = image->vdso,
-						 .jit = image->jit, .ended = &image->ended };
+						 .parent = process ? process->parent : 0, .file = image->file,
+						 .path = image->path, .vdso = image->vdso, .jit = image->jit,
+						 .ended = &image->ended };
 
 	names_set_image(pipeline->names, image->id, image->path, "");
 	if (image->jit) {
@@ -152,6 +157,32 @@ static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 	publish_tick(pipeline->publish, until_ns);
 }
 
+/* Copies are unwound with what is known now: of files that are being read, a little later, unless the side-band
+ * fills up meanwhile. */
+static void await_images(struct pipeline *pipeline, uint64_t to_ns)
+{
+	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
+
+	for (; now < end && snapshot_awaits_images(pipeline->snapshots, to_ns); now = clock_monotonic_ns()) {
+		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
+					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
+
+		(void)poll(fds, array_size(fds), (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		take_news(pipeline);
+		if (fds[1].revents)
+			break;
+	}
+}
+
+static enum reason take_sample(void *context, const struct drain_sample *drained)
+{
+	struct pipeline *pipeline = context;
+	struct drain_sample sample = *drained;
+
+	snapshot_finish(pipeline->snapshots, &sample);
+	return aggregate_take(pipeline->aggregate, &sample);
+}
+
 /* One slice: flip, bring the tables up to the flip, resolve and count, store, ask for names. */
 static int work_slice(struct pipeline *pipeline)
 {
@@ -162,7 +193,11 @@ static int work_slice(struct pipeline *pipeline)
 	if (error)
 		return error;
 	work_tables(pipeline, to_ns);
-	error = drain_collect(pipeline->drain, aggregate_take, pipeline->aggregate);
+	await_images(pipeline, to_ns);
+	error = drain_collect(pipeline->drain, take_sample, pipeline);
+	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
+	publish_read_done(pipeline->publish);
+	process_table_keep(pipeline->processes, to_ns);
 	if (error < 0)
 		return error;
 	slice = aggregate_close(pipeline->aggregate, from_ns, to_ns);
@@ -201,6 +236,8 @@ static int work_second(struct pipeline *pipeline)
 	cgroup_table_tick(pipeline->cgroups);
 	work_memory(pipeline, clock_monotonic_ns());
 	pipeline_view_second(pipeline);
+	if (pipeline->second_count % TRIM_SECONDS == 0)
+		malloc_trim(0);
 	return work_slice(pipeline);
 }
 
@@ -282,6 +319,28 @@ static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opt
 	return 0;
 }
 
+static enum reason find_rule(void *publish, uint32_t dir, uint64_t vaddr, uint16_t *ret_rule)
+{
+	return publish_find_rule(publish, dir, vaddr, ret_rule);
+}
+
+static int find_escape(void *publish, uint32_t index, struct unwind_escape *ret_escape)
+{
+	return publish_find_escape(publish, index, ret_escape);
+}
+
+static int open_snapshots(struct pipeline *pipeline)
+{
+	struct snapshot_rules rules = { .find_rule = find_rule, .find_escape = find_escape,
+					.context = pipeline->publish };
+
+	pipeline->snapshots = snapshot_new(pipeline->processes, &rules);
+	if (!pipeline->snapshots)
+		return -ENOMEM;
+	return ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_SNAPSHOTS),
+				snapshot_receive, pipeline->snapshots);
+}
+
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
 {
 	struct loader_opts loader = { .frequency = config->frequency, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_CONF),
@@ -299,7 +358,7 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 	if (!result) {
 		pipeline->events = ring_buffer__new(loader_map_fd(pipeline->loader, LOADER_EVENTS), take_cgroup,
 						    pipeline, NULL);
-		result = pipeline->events ? 0 : -errno;
+		result = pipeline->events ? open_snapshots(pipeline) : -errno;
 	}
 	return result;
 }
@@ -344,6 +403,7 @@ static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts 
 	if (opts->follow_pid)
 		process_table_follow(pipeline->processes, opts->follow_pid);
 	work_tables(pipeline, clock_monotonic_ns());
+	process_table_keep(pipeline->processes, clock_monotonic_ns());
 	pipeline->next_slice_ns = clock_monotonic_ns() + NS_PER_S;
 	return sampler_start(pipeline->sampler);
 }
@@ -389,6 +449,7 @@ void pipeline_close(struct pipeline *pipeline)
 	resolve_free(pipeline->resolve);
 	aggregate_free(pipeline->aggregate);
 	ring_buffer__free(pipeline->events);
+	snapshot_free(pipeline->snapshots);
 	sideband_close(pipeline->sideband);
 	process_table_free(pipeline->processes);
 	publish_free(pipeline->publish);

@@ -12,6 +12,7 @@
 #include "resolve.h"
 #include "sampler.h"
 #include "sideband.h"
+#include "snapshot.h"
 
 #include <bpf/libbpf.h>
 #include <pthread.h>
@@ -43,7 +44,8 @@ struct pipeline {
 	struct drain *drain;
 	struct publish *publish;
 	struct sideband *sideband;
-	struct ring_buffer *events;
+	struct ring_buffer *events; /* and the copies of stacks */
+	struct snapshot_store *snapshots;
 	struct aggregate *aggregate;
 	struct resolve *resolve;
 	struct sampler *sampler;

@@ -96,6 +96,20 @@ static void fill_containers(struct pipeline *pipeline, struct host_view *view)
 	view->container_count = count;
 }
 
+/* Stacks that were copied end here, not in the handler. */
+static void fill_copies(struct pipeline *pipeline, struct host_view *view)
+{
+	struct snapshot_stats stats;
+
+	snapshot_get_stats(pipeline->snapshots, &stats);
+	for (int reason = 0; reason < REASON_COUNT; reason++)
+		view->accounting.user[reason] += stats.outcomes[reason];
+	view->copies_finished = stats.finished;
+	view->copies_missing = stats.missing;
+	view->copies_useless = stats.useless;
+	view->copies_refused = stats.refused;
+}
+
 /* The loader's maps, and the chunks that publish made. */
 static void fill_maps(struct pipeline *pipeline, struct host_view *view, uint64_t chunk_bytes)
 {
@@ -153,6 +167,7 @@ void pipeline_view(struct pipeline *pipeline, struct host_view *ret_view)
 	struct host_view view = { .frequency = pipeline->frequency };
 
 	drain_accounting(pipeline->drain, &view.accounting);
+	fill_copies(pipeline, &view);
 	fill_containers(pipeline, &view);
 	fill_means(pipeline, &view);
 	fill_stages(pipeline, &view);

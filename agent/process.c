@@ -419,10 +419,16 @@ void process_table_tick(struct process_table *table, uint64_t now_ns)
 		publish_entry(table, entry);
 	}
 	while ((entry = TAILQ_FIRST(&table->ended))) {
-		if (entry->process.until_ns + PROCESS_GRACE_S * NS_PER_S > now_ns)
+		if (entry->process.until_ns + PROCESS_GRACE_S * NS_PER_S > now_ns ||
+		    (table->keep_from_ns && entry->process.until_ns >= table->keep_from_ns))
 			break;
 		entry_remove(table, entry);
 	}
+}
+
+void process_table_keep(struct process_table *table, uint64_t from_ns)
+{
+	table->keep_from_ns = from_ns;
 }
 
 struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns)

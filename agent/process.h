@@ -89,6 +89,8 @@ void process_table_event(struct process_table *table, const struct sideband_even
 int process_table_scan(struct process_table *table); /* 0 or -errno */
 /* Calls table_changed for the dirty ones and frees those gone for PROCESS_GRACE_S. */
 void process_table_tick(struct process_table *table, uint64_t now_ns);
+/* Samples from that time on are not looked up yet: what ended later stays, however late the next tick comes. */
+void process_table_keep(struct process_table *table, uint64_t from_ns);
 /* The generation that was alive at that time; NULL: never met. */
 struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns);
 /* The image and ELF address of a user address; NULL: no mapping (or segments still unknown: *ret_file_offset is

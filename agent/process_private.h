@@ -72,7 +72,7 @@ struct process_table {
 
 	struct pid_queue unread, leaderless; /* mappings unknown; leader gone with threads left */
 	bool repair_wanted;
-	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns;
+	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns, keep_from_ns; /* the last: 0, nobody said */
 	char *scan_buffer;
 };
 

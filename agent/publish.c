@@ -78,6 +78,7 @@ void publish_free(struct publish *publish)
 	if (!publish)
 		return;
 	publish_tables_done(publish);
+	publish_read_done(publish);
 	publish_rows_done(publish);
 	for (uint32_t i = 0; i < publish->row_chunks; i++)
 		close(publish->row_fds[i]);

@@ -8,6 +8,7 @@
 #ifndef PUBLISH_H
 #define PUBLISH_H
 
+#include "abi/unwind.h"
 #include "loader.h"
 #include "process.h"
 
@@ -36,6 +37,11 @@ void publish_drop_image(struct publish *publish, uint32_t dir);
 /* Writes the process's table; on exit (until_ns passed) removes it. process->published is publish's. */
 int publish_process(struct publish *publish, struct process *process);
 void publish_forget(struct publish *publish, struct process *process);
+/* The rows read back, on the pipeline thread: the rule in force at an ELF address under a dir, or why there is
+ * none. What is mapped for it stays mapped until publish_read_done. */
+enum reason publish_find_rule(struct publish *publish, uint32_t dir, uint64_t vaddr, uint16_t *ret_rule);
+int publish_find_escape(struct publish *publish, uint32_t index, struct unwind_escape *ret_escape);
+void publish_read_done(struct publish *publish);
 void publish_tick(struct publish *publish, uint64_t now_ns);
 void publish_get_stats(struct publish *publish, struct publish_stats *ret_stats);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of "publish" share: publish.c (life, chunks), publish_rows.c (images), publish_tables.c
- * (processes) and publish_space.c (places for mapping tables). */
+ * (processes), publish_space.c (places for mapping tables), publish_read.c (rows read back). */
 #ifndef PUBLISH_PRIVATE_H
 #define PUBLISH_PRIVATE_H
 
@@ -100,6 +100,7 @@ struct publish {
 	STAILQ_HEAD(, publish_range) freed;
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;
+	struct publish_blocks *read; /* of publish_read.c */
 	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
 };
 

@@ -22,7 +22,7 @@ struct resolve;
 
 struct resolve_image_request { /* copied */
 	uint32_t image; /* id, as in names */
-	uint32_t pid;
+	uint32_t pid, parent; /* parent: whose root is tried when the process is gone, 0: unknown */
 	uint64_t start, end;
 	struct sideband_file file; /* inode 0: not a file */
 	const char *path;

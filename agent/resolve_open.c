@@ -104,6 +104,7 @@ static int open_below(uint32_t pid, const char *path)
 static int open_mapped(const struct resolve_image_request *request)
 {
 	auto_fd int root = -1;
+	struct stat status;
 	int fd = open_map_file(request->pid, request->start, request->end);
 
 	if (fd >= 0 || fd == -EINVAL)
@@ -113,9 +114,15 @@ static int open_mapped(const struct resolve_image_request *request)
 	root = request->pid ? open_root(request->pid) : -ESRCH;
 	if (root >= 0)
 		return file_open_in_root(root, request->path);
-	/* The process is gone. What lies under its path on the host is its file only if the inode says so. */
+	/* The process is gone. What lies under its path in its parent's root or on the host is its file only if the
+	 * inode says so. */
 	if (!request->file.inode)
 		return -ENOENT;
+	fd = request->parent ? open_below(request->parent, request->path) : -ESRCH;
+	if (fd >= 0 && !fstat(fd, &status) && status.st_ino == request->file.inode)
+		return fd;
+	if (fd >= 0)
+		close(fd);
 	return open_below(0, request->path);
 }
 

@@ -30,7 +30,9 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-struct mm_struct;
+struct mm_struct {
+	unsigned long start_stack; /* where the first thread's stack began */
+};
 
 struct sched_entity {
 	__u64 sum_exec_runtime;
@@ -47,6 +49,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct task_struct *group_leader;
 	struct sched_entity se;
+	unsigned in_execve : 1;
 	__u64 utime, stime; /* as ticks saw them; their sum is not se.sum_exec_runtime */
 };
 

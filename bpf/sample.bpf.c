@@ -5,6 +5,7 @@
  */
 #include "kernel.h"
 #include "maps.bpf.h"
+#include "snapshot.h"
 
 #include <stdbool.h>
 
@@ -214,6 +215,30 @@ static __always_inline void keep_leaf(struct walk *walk, enum reason reason)
 	walk->reason = reason;
 }
 
+/* Off the usual path. A walk that began has changed the registers: they are read once more. */
+static __noinline void copy_user_stack(struct walk *walk, void *ctx, struct task_struct *task, __u32 set)
+{
+	if (walk->reason != REASON_PROCESS_UNKNOWN)
+		read_registers(walk, ctx, task, walk->key.flags & SAMPLE_IN_KERNEL);
+	snapshot_take(walk, set);
+}
+
+/* In exec, once the old memory is gone, the saved registers speak of a stack that is no more, and the new program
+ * has none yet. */
+static __always_inline bool between_programs(const struct walk *walk, struct task_struct *task, bool in_kernel)
+{
+	__u64 word;
+
+	return in_kernel && bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve) &&
+	       bpf_probe_read_user(&word, sizeof(word), (const void *)walk->regs.reg[UNWIND_RSP]);
+}
+
+/* Where the first thread's stack began lies its root: the dynamic loader's entry has no rule that says so. */
+static __always_inline bool at_root(const struct walk *walk, struct task_struct *task)
+{
+	return walk->regs.reg[UNWIND_RSP] == task->mm->start_stack;
+}
+
 /* Which mappings were found last still counts if the table is the same one. */
 static __always_inline void choose_table(struct walk *walk, const struct unwind_process *process)
 {
@@ -235,13 +260,17 @@ static __always_inline void choose_table(struct walk *walk, const struct unwind_
 }
 
 static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
-					    bool in_kernel)
+					    bool in_kernel, __u32 set)
 {
 	__u32 segment = read_registers(walk, ctx, task, in_kernel), tgid = walk->key.tgid;
 	struct unwind_process *process;
 
 	if (!segment) {
 		walk->key.user_reason = REASON_NO_REGISTERS;
+		return;
+	}
+	if (between_programs(walk, task, in_kernel)) {
+		walk->key.flags |= SAMPLE_KTHREAD;
 		return;
 	}
 	process = bpf_map_lookup_elem(&processes, &tgid);
@@ -254,6 +283,10 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 		walk->value.table_version = process->version;
 		unwind_native(walk);
 	}
+	if (walk->reason && at_root(walk, task))
+		walk->reason = REASON_NONE;
+	if (walk->reason >= REASON_PROCESS_UNKNOWN && walk->reason <= REASON_NO_TABLE)
+		copy_user_stack(walk, ctx, task, set);
 	walk->key.user_stack = walk->hash;
 	walk->key.user_reason = walk->reason;
 	walk->value.user_depth = walk->depth;
@@ -303,15 +336,17 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	if (task->flags & (PF_KTHREAD | PF_IO_WORKER) || !task->mm || !walk->key.tgid)
 		walk->key.flags |= SAMPLE_KTHREAD;
 	else
-		read_user_stack(walk, (void *)ctx, task, in_kernel);
+		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
 	counted->frames += walk->depth;
 	value = find_count(set, &walk->key);
-	if (value)
+	if (value) {
 		count_again(value, &walk->value);
-	else if (sample_count_new(set))
+	} else if (sample_count_new(set)) {
 		counted->lost[REASON_COUNTS_MAP_FULL]++;
+		walk->key.flags &= ~SAMPLE_SNAPSHOT; /* nobody will ask for it */
+	}
 	reason = walk->key.user_reason;
-	if (!(walk->key.flags & SAMPLE_KTHREAD) && reason < REASON_COUNT)
+	if (!(walk->key.flags & (SAMPLE_KTHREAD | SAMPLE_SNAPSHOT)) && reason < REASON_COUNT)
 		counted->user[reason]++;
 	reason = walk->key.kernel_reason;
 	if (in_kernel && reason < REASON_COUNT)

@@ -21,6 +21,7 @@ struct view_accounting { /* one consistent reading: taken == stored + sum(lost) 
 	uint64_t lost[REASON_COUNT];
 	uint64_t user[REASON_COUNT], kernel[REASON_COUNT]; /* stacks by outcome */
 	uint64_t frames, runs_timed, run_ns;
+	uint64_t copies, copies_limited, copies_full; /* stacks copied, or not: past the rate, no room in the ring */
 };
 
 struct view_container {
@@ -53,6 +54,7 @@ struct host_view { /* arrays are borrowed for the call */
 	double overhead_ratio;   /* the agent's CPU time, kernel side included, over CPU time of the machine */
 	uint64_t frequency;      /* samples a second and CPU */
 	uint64_t symbols[SYMBOL_SOURCE_COUNT]; /* frames named, by source or reason */
+	uint64_t copies_finished, copies_useless, copies_missing, copies_refused; /* agent/snapshot.h */
 	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused,
 		images_evicted;
 	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_refused;

@@ -33,7 +33,7 @@ UNWIND_INLINE int unwind_has_register(const struct unwind_regs *regs, __u32 reg)
 
 	if (reg == UNWIND_RSP || regs->exact)
 		return 1;
-	return reg == UNWIND_RBP ? !regs->rbp_lost : restored_by_nobody >> reg & 1;
+	return reg == UNWIND_RBP ? !regs->rbp_lost : (int)(restored_by_nobody >> reg & 1);
 }
 
 UNWIND_INLINE enum reason unwind_escape_cfa(const struct unwind_regs *regs, const struct unwind_escape *escape,

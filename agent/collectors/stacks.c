@@ -20,6 +20,21 @@ static int add_stacks(struct metric_set *set, const char *kind, const uint64_t *
 	return error;
 }
 
+static int add_copies(const struct host_view *view, struct metric_set *set)
+{
+	const struct { const char *outcome; uint64_t count; } outcomes[] = {
+		{ "finished", view->copies_finished },          { "useless", view->copies_useless },
+		{ "missing", view->copies_missing },            { "refused", view->copies_refused },
+		{ "limited", view->accounting.copies_limited }, { "ring_full", view->accounting.copies_full },
+	};
+	int error = metric_family_open(set, METRIC_COUNTER, "wick_stack_copies_total",
+				       "Stacks of processes not yet known: copied and then unwound, or why not.");
+
+	for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
+		error = error ?: metric_add_count(set, outcomes[i].count, "outcome", outcomes[i].outcome, NULL);
+	return error;
+}
+
 static int collect(const struct host_view *view, struct metric_set *set)
 {
 	const struct view_accounting *accounting = &view->accounting;
@@ -40,7 +55,8 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: metric_add_count(set, view->rows_refused, NULL);
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_images_evicted_total",
 					    "Files whose rows were given up for others; they come back when needed.");
-	return error ?: metric_add_count(set, view->images_evicted, NULL);
+	error = error ?: metric_add_count(set, view->images_evicted, NULL);
+	return error ?: add_copies(view, set);
 }
 
 const struct collector stacks_collector = { "stacks", "how stacks ended, and the rows behind them", collect };

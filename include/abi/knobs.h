@@ -37,6 +37,8 @@ struct sample_counters {
 	__u64 user[REASON_COUNT];   /* user stacks by outcome; [REASON_NONE] is complete */
 	__u64 kernel[REASON_COUNT]; /* kernel stacks likewise */
 	__u64 lost[REASON_COUNT];
+	__u64 snapshots;            /* stacks copied for user space to unwind: it counts their outcome, not `user` */
+	__u64 snapshots_limited, snapshots_full; /* not copied: past the rate, no room in the ring */
 };
 
 #endif

@@ -27,7 +27,8 @@
 	REASON(KERNEL_STACK, "kernel_stack", "the kernel could not walk its own stack")                       \
 	REASON(WINDOW_FULL, "window_full", "the open window had no room for a new stack")                     \
 	REASON(STALE_MAPPING, "stale_mapping", "the mapping changed before the sample was resolved")          \
-	REASON(STACK_MISSING, "stack_missing", "the stack's frames were not in the drained map")
+	REASON(STACK_MISSING, "stack_missing", "the stack's frames were not in the drained map")       \
+	REASON(COPY_END, "copy_end", "the copied part of the stack ended before its root")
 
 enum reason {
 #define REASON(id, label, sentence) REASON_##id,

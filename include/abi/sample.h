@@ -29,13 +29,14 @@ struct sample_key {
 	__u32 exec_id;      /* self_exec_id: parts two programs of one process */
 	__u8 user_reason;   /* enum reason of the user stack */
 	__u8 kernel_reason; /* enum reason of the kernel stack */
-	__u8 flags;         /* SAMPLE_KTHREAD, SAMPLE_IN_KERNEL */
+	__u8 flags;         /* SAMPLE_KTHREAD, SAMPLE_IN_KERNEL, SAMPLE_SNAPSHOT */
 	__u8 pad;
 };
 ABI_SIZE(struct sample_key, 48);
 
-#define SAMPLE_KTHREAD 1   /* no user side: an absent user stack is complete */
+#define SAMPLE_KTHREAD 1   /* no user side (in exec too, between two programs): an absent user stack is complete */
 #define SAMPLE_IN_KERNEL 2 /* taken in kernel mode */
+#define SAMPLE_SNAPSHOT 4  /* user_stack is the id of a copy (abi/snapshot.h); the frames under it are the fallback */
 
 struct sample_value {
 	__u64 count;

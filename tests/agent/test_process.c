@@ -107,6 +107,11 @@ static void the_last_thread_ends_a_process(void **state)
 	tick(f, 150 + PROCESS_GRACE_S * NS_PER_S - 1);
 	assert_ptr_equal(process_find(f->table, CHILD, 140), process);
 	assert_int_equal(process->mapping_count, 1);
+	/* And however late it is, while its samples are still to be looked up. */
+	process_table_keep(f->table, 150);
+	tick(f, 150 + 3 * PROCESS_GRACE_S * NS_PER_S);
+	assert_ptr_equal(process_find(f->table, CHILD, 140), process);
+	process_table_keep(f->table, 151);
 	tick(f, 150 + PROCESS_GRACE_S * NS_PER_S);
 	assert_null(process_find(f->table, CHILD, 140));
 	assert_int_equal(f->exits, 1);

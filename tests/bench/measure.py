@@ -82,8 +82,8 @@ class Child:
         """Of the BPF maps that it holds open."""
         maps = {}
         for pid in self.pids():
-            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                for fd in os.listdir(f"/proc/{pid}/fdinfo"):
                     text = open(f"/proc/{pid}/fdinfo/{fd}").read()
                     number = re.search(r"^map_id:\s+(\d+)", text, re.M)
                     if number:
@@ -141,13 +141,14 @@ class Agent(Child):
         return self.metric("wick_samples_taken_total")
 
     def settle(self):
-        """Until no image was added for five seconds and the symbolizers have had time to end of idleness."""
-        seen, since = -1.0, time.monotonic()
-        while time.monotonic() - since < 15:
+        """Until no image was added for 15 seconds and the symbolizers have had time to end of idleness."""
+        seen, since, end = -1.0, time.monotonic(), time.monotonic() + 60  # other programs may start all the time
+        while time.monotonic() < min(since + 15, end):
             images = self.metric("wick_images") + self.metric("wick_unwind_rows")
             if images != seen:
                 seen, since = images, time.monotonic()
             time.sleep(1)
+        time.sleep(35)  # the agent gives free memory back every 30 seconds
 
     def close(self):
         if self.process.poll() is None:

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Part of "snapshot": takes a copy of registers and stack and the process's mappings, gives its frames. Follows
+ * bpf/unwind_native.bpf.c turn by turn, so that a stack reads the same whoever walked it.
+ */
+#include "snapshot_walk.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+struct copied { /* what unwind_step.h reads from */
+	const uint8_t *stack;
+	uint64_t from;  /* user address of stack[0] */
+	uint32_t bytes;
+	uint64_t root;  /* where the first thread's stack began, 0: elsewhere */
+	bool past_end, past_root; /* a word beyond the copy was wanted; beyond the root */
+};
+
+static int copied_read(struct copied *copied, uint64_t address, __u64 *to)
+{
+	uint64_t offset = address - copied->from;
+
+	if (address < copied->from)
+		return 1;
+	if (copied->bytes < sizeof(*to) || offset > copied->bytes - sizeof(*to)) {
+		copied->past_end = true;
+		copied->past_root = copied->root && address >= copied->root;
+		return 1;
+	}
+	memcpy(to, copied->stack + offset, sizeof(*to));
+	return 0;
+}
+
+#define UNWIND_READ(context, address, to) copied_read(context, address, to)
+#include "unwind_step.h"
+
+struct host_walk {
+	struct unwind_regs regs;
+	struct copied copied;
+	const struct process *process;
+	const struct snapshot_rules *rules;
+	const struct process_mapping *mapping; /* of the last pc */
+	enum reason reason, doubt; /* doubt: a frame-pointer step led here, why there was no rule */
+};
+
+static const struct process_mapping *find_mapping(const struct process *process, uint64_t pc)
+{
+	size_t low = 0, high = process->mapping_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (process->mappings[middle].end > pc)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	if (low == process->mapping_count || process->mappings[low].start > pc)
+		return NULL;
+	return &process->mappings[low];
+}
+
+static enum reason find_rule(const struct host_walk *walk, uint64_t pc, uint16_t *ret_rule)
+{
+	const struct process_image *image = walk->mapping->image;
+	uint64_t bias;
+	enum reason reason;
+
+	if (image->anonymous || !image->has_table || !process_mapping_bias(walk->mapping, &bias))
+		return REASON_NO_TABLE;
+	reason = walk->rules->find_rule(walk->rules->context, image->dir, pc - bias, ret_rule);
+	return reason || *ret_rule != UNWIND_RULE_NONE ? reason : REASON_NO_RULE;
+}
+
+static enum reason step_escape(struct host_walk *walk, uint32_t index)
+{
+	struct unwind_escape escape;
+
+	if (walk->rules->find_escape(walk->rules->context, index, &escape))
+		return REASON_UNSUPPORTED_RULE;
+	return unwind_step_escape(&walk->regs, &escape, &walk->copied);
+}
+
+/* From one frame to its caller. False: walk->reason says how the walk ended. */
+static bool advance(struct host_walk *walk, uint64_t pc)
+{
+	uint16_t rule = UNWIND_RULE_NONE;
+	enum reason reason = find_rule(walk, pc, &rule);
+
+	walk->doubt = reason;
+	walk->copied.past_end = walk->copied.past_root = false;
+	if (reason) {
+		walk->reason = reason;
+		if (unwind_step_linked(&walk->regs, &walk->copied))
+			return false;
+		walk->reason = REASON_NONE;
+		return walk->regs.pc;
+	}
+	if (rule == UNWIND_RULE_OUTERMOST) {
+		walk->reason = REASON_NONE;
+		return false;
+	}
+	if (rule >> 14 == UNWIND_KIND_ESCAPE)
+		reason = step_escape(walk, rule & 0x3fff);
+	else
+		reason = unwind_step_rule(&walk->regs, rule, &walk->copied);
+	if (reason == REASON_READ_FAULT && walk->copied.past_root) {
+		walk->reason = REASON_NONE; /* nobody called the first function */
+		return false;
+	}
+	if (reason == REASON_READ_FAULT && walk->copied.past_end)
+		reason = REASON_COPY_END;
+	walk->reason = reason ? reason : REASON_NO_MAPPING; /* the latter only if the return address is 0 */
+	return !reason && walk->regs.pc;
+}
+
+uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const struct process *process,
+		       const struct snapshot_rules *rules, uint64_t *ret_frames, enum reason *ret_reason)
+{
+	struct host_walk walk = { .regs = { .pc = copy->pc, .exact = 1 }, .process = process, .rules = rules,
+				  .copied = { .stack = stack, .from = copy->from, .bytes = copy->bytes } };
+	uint32_t depth = 0;
+
+	if (copy->start_stack - copy->from <= SNAPSHOT_BYTES)
+		walk.copied.root = copy->start_stack;
+	memcpy(walk.regs.reg, copy->reg, sizeof(walk.regs.reg));
+	for (;;) {
+		uint64_t frame = walk.regs.pc, pc = frame - !walk.regs.exact;
+
+		if (depth == SAMPLE_MAX_USER_FRAMES) {
+			walk.reason = REASON_DEPTH;
+			break;
+		}
+		walk.mapping = find_mapping(process, pc);
+		if (!walk.mapping) {
+			walk.reason = walk.doubt ? walk.doubt : REASON_NO_MAPPING;
+			if (walk.doubt || frame >> 63)
+				break; /* what a frame pointer led to is no frame */
+		}
+		ret_frames[depth++] = walk.regs.exact ? frame | SAMPLE_FRAME_EXACT : frame;
+		if (!walk.mapping || !advance(&walk, pc))
+			break;
+	}
+	if (walk.regs.reg[UNWIND_RSP] == copy->start_stack)
+		walk.reason = REASON_NONE; /* the root, though its entry may have no rule that says so */
+	*ret_reason = walk.reason;
+	return depth;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Kernel side of "snapshot": takes a walk whose registers are the interrupted ones, gives a copy of them and of
+ * the stack (abi/snapshot.h), for a process that user space will know a moment later. Bounded by number a second
+ * and by the ring; past either the sample stays as it is.
+ */
+#include "kernel.h"
+#include "maps.bpf.h"
+#include "snapshot.h"
+
+#include <bpf/bpf_core_read.h>
+
+#define SECOND_NS 1000000000ULL
+#define PIECES (SNAPSHOT_BYTES / SNAPSHOT_PIECE + 1) /* the first is the rest of a page */
+
+struct snapshot_scratch {
+	__u64 sequence, since_ns;
+	__u32 copies, old_copies; /* since since_ns */
+	struct snapshot snapshot;
+	__u8 stack[SNAPSHOT_BYTES + SNAPSHOT_PIECE];
+};
+
+/* key 0, value: the copy being made, one a CPU. Only the sampler uses it; runs on a CPU never nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct snapshot_scratch);
+} snapshot_scratch SEC(".maps");
+
+/* Records of abi/snapshot.h. Written by the sampler without waking anyone, read by agent/snapshot; sized by
+ * agent/loader. Full: no copy, counted in sample_counters.snapshots_full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} snapshots SEC(".maps");
+
+/* What stays unknown to user space (a file that cannot be read, memory nobody told of) must not cost a copy each
+ * time. */
+static __always_inline int within_rate(struct snapshot_scratch *scratch, const struct walk *walk)
+{
+	__u64 now = walk->value.last_ns;
+
+	if (now - scratch->since_ns > SECOND_NS) {
+		scratch->since_ns = now;
+		scratch->copies = scratch->old_copies = 0;
+	}
+	if (walk->reason != REASON_PROCESS_UNKNOWN && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
+	    scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
+		return 0;
+	return scratch->copies++ < SNAPSHOT_RATE;
+}
+
+/* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
+ * needs; of the others the end is not known, the first failing read tells. */
+static __always_inline __u32 bytes_wanted(__u64 from, __u64 end)
+{
+	return end - from < SNAPSHOT_BYTES ? (__u32)(end - from) : SNAPSHOT_BYTES;
+}
+
+static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 from)
+{
+	__u32 wanted = bytes_wanted(from, scratch->snapshot.start_stack), done = 0;
+
+	scratch->snapshot.from = from;
+	for (int i = 0; i < PIECES; i++) {
+		__u32 piece = SNAPSHOT_PIECE - ((from + done) & (SNAPSHOT_PIECE - 1));
+
+		if (piece > wanted - done)
+			piece = wanted - done;
+		UNWIND_HIDE(piece);
+		UNWIND_HIDE(done);
+		if (!piece || piece > SNAPSHOT_PIECE || done > SNAPSHOT_BYTES)
+			break;
+		if (!bpf_probe_read_user(scratch->stack + done, piece, (const void *)(from + done))) {
+			done += piece;
+			continue;
+		}
+		if (done)
+			break;
+		from += piece;
+		wanted -= piece;
+		scratch->snapshot.from = from;
+	}
+	return done;
+}
+
+__attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
+{
+	__u32 zero = 0, done;
+	struct snapshot_scratch *scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
+	struct sample_counters *counted;
+	struct snapshot *snapshot;
+
+	set &= SAMPLE_SETS - 1;
+	counted = bpf_map_lookup_elem(&counters, &set);
+	if (!walk || !scratch || !counted)
+		return 0;
+	if (walk->reason == REASON_NO_TABLE && walk->at.flags & UNWIND_MAPPING_ANON)
+		return 0; /* generated code: there will be no rows */
+	if (!within_rate(scratch, walk)) {
+		counted->snapshots_limited++;
+		return 0;
+	}
+	snapshot = &scratch->snapshot;
+	snapshot->id = SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
+	snapshot->time_ns = walk->value.last_ns;
+	snapshot->tgid = walk->key.tgid;
+	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
+	snapshot->pc = walk->regs.pc;
+	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
+	done = copy_stack(scratch, walk->regs.reg[UNWIND_RSP]);
+	UNWIND_HIDE(done);
+	if (done > SNAPSHOT_BYTES)
+		return 0;
+	snapshot->bytes = done;
+	if (bpf_ringbuf_output(&snapshots, snapshot, sizeof(*snapshot) + done, BPF_RB_NO_WAKEUP)) {
+		counted->snapshots_full++;
+		return 0;
+	}
+	counted->snapshots++;
+	walk->hash = snapshot->id;
+	walk->key.flags |= SAMPLE_SNAPSHOT;
+	return 1;
+}
+
+char snapshot_license[] SEC("license") = "Dual BSD/GPL";

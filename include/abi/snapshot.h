@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * A copy of the user registers and of the innermost part of a stack, over the `snapshots` ring buffer, for samples
+ * whose process, mapping or rows the kernel side did not know yet: agent/snapshot finishes the unwind. The sample
+ * itself is counted as any other, under SAMPLE_SNAPSHOT and the copy's id in place of a hash.
+ */
+#ifndef ABI_SNAPSHOT_H
+#define ABI_SNAPSHOT_H
+
+#include "abi/types.h"
+
+#define SNAPSHOT_BYTES 16384 /* of stack at most */
+#define SNAPSHOT_PIECE 4096  /* a read is all or nothing, so none crosses a page */
+#define SNAPSHOT_REGISTERS 16
+#define SNAPSHOT_ID (1ULL << 63) /* in every id: none is 0 */
+
+#define SNAPSHOT_RATE 200     /* copies a second and CPU */
+#define SNAPSHOT_OLD_RATE 20  /* of these for known processes older than SNAPSHOT_YOUNG_NS */
+#define SNAPSHOT_YOUNG_NS 10000000000ULL
+
+struct snapshot { /* then `bytes` bytes of stack, from `from` up */
+	__u64 id;
+	__u64 time_ns; /* CLOCK_MONOTONIC, the sample's last_ns */
+	__u64 start_stack; /* where the first thread's stack began */
+	__u64 from; /* rsp, or a page above it: what a large frame reserved and never touched is not resident */
+	__u64 pc;
+	__u64 reg[SNAPSHOT_REGISTERS]; /* by DWARF number */
+	__u32 tgid;
+	__u32 bytes;
+};
+ABI_SIZE(struct snapshot, 176);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starts the programs named after argv[1] by turns, each waited for, until argv[1] seconds have passed, and says
+ * how many there were and what CPU time it and they took. Compiled with -DWORK=name it is such a program: spends
+ * 2 ms, most of them in the function of that name, and ends.
+ */
+#define _GNU_SOURCE
+#include "split_work.h"
+
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+extern char **environ;
+
+static double seconds(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+#ifdef WORK
+__attribute__((noinline)) static uint64_t WORK(uint64_t x)
+{
+	SPLIT_WORK(x, 20000);
+	return x;
+}
+
+int main(void)
+{
+	double end = seconds(CLOCK_PROCESS_CPUTIME_ID) + 0.002;
+	uint64_t x = 1;
+
+	while (seconds(CLOCK_PROCESS_CPUTIME_ID) < end)
+		x = WORK(x);
+	return x == 7;
+}
+#else
+static double used(int who)
+{
+	struct rusage usage;
+
+	getrusage(who, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+int main(int argc, char **argv)
+{
+	double end = seconds(CLOCK_MONOTONIC) + (argc > 1 ? atof(argv[1]) : 0);
+	unsigned long count = 0;
+
+	while (argc > 2 && seconds(CLOCK_MONOTONIC) < end) {
+		char *arguments[] = { argv[2 + count % (unsigned long)(argc - 2)], NULL };
+		int status;
+		pid_t pid;
+
+		if (posix_spawn(&pid, arguments[0], NULL, NULL, arguments, environ) ||
+		    waitpid(pid, &status, 0) != pid || status)
+			return 1;
+		count++;
+	}
+	printf("{\"count\": %lu, \"cpu\": %.3f}\n", count, used(RUSAGE_SELF) + used(RUSAGE_CHILDREN));
+	return 0;
+}
+#endif
