@@ -279,7 +279,7 @@ static void test_order(void **state)
 	static const char *const options[] = { "", "-ldflags=-w", "-ldflags='-s -w'" };
 	static const enum symbol_source sources[] = { SYMBOL_DWARF, SYMBOL_GOPCLNTAB, SYMBOL_GOPCLNTAB };
 	struct lookup_line lines[LOOKUP_MAX_CALLS];
-	static struct lookup *lookups[3]; /* live as long as their process */
+	static struct lookup *volatile lookups[3]; /* live as long as their process */
 	size_t count = 0;
 
 	(void)state;

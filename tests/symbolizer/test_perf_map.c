@@ -339,7 +339,7 @@ static void test_lookup(void **state)
 	struct lookup_line lines[LOOKUP_MAX_CALLS];
 	enum symbol_source source;
 	struct fixture fixture = open_fixture();
-	static struct lookup *lookup; /* lives as long as its process */
+	static struct lookup *volatile lookup; /* lives as long as its process */
 	double end = now_s() + 20;
 
 	(void)state;
