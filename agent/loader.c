@@ -381,10 +381,3 @@ size_t loader_maps(struct loader *loader, const struct view_map **ret_maps)
 	*ret_maps = loader->maps;
 	return loader->map_count;
 }
-
-int loader_stats_enable(void)
-{
-	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
-
-	return fd < 0 ? -errno : fd;
-}

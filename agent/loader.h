@@ -37,8 +37,6 @@ int loader_account_tasks(struct loader *loader);
 /* Programs and maps of ours for /metrics; arrays live as long as the loader. Run counts need bpf statistics. */
 size_t loader_programs(struct loader *loader, const struct view_program **ret_programs);
 size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
-/* Switches the kernel's run statistics on while the returned descriptor is open; -errno if refused. */
-int loader_stats_enable(void);
 
 /* A kernel release such as "6.1.0-28-amd64" that can freeze when user memory is read from an interrupt. */
 bool loader_kernel_freezes(const char *release);

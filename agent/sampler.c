@@ -171,11 +171,6 @@ unsigned sampler_cpus(const struct sampler *sampler)
 	return count;
 }
 
-uint64_t sampler_period_ns(const struct sampler *sampler)
-{
-	return sampler->period_ns;
-}
-
 uint64_t sampler_busy_ns(const struct sampler *sampler)
 {
 	uint64_t now_ns = sampler_read_busy_ns();

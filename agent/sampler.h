@@ -21,7 +21,6 @@ int sampler_start(struct sampler *sampler); /* opened events wait for it; needs 
 void sampler_close(struct sampler *sampler); /* sampling stops; accepts NULL */
 int sampler_tick(struct sampler *sampler);   /* call about once a second: >0 CPUs re-opened, 0, -errno */
 unsigned sampler_cpus(const struct sampler *sampler);
-uint64_t sampler_period_ns(const struct sampler *sampler);
 /* CPU time that could have been sampled so far: busy time of the CPUs (user, nice, system, irq, softirq, steal
  * excluded) since opening, from /proc/stat. */
 uint64_t sampler_busy_ns(const struct sampler *sampler);

@@ -3,6 +3,7 @@
  * Kernel side of "sample" and "count": takes a tick of a CPU's clock, gives a count under who ran and what its
  * stacks are (abi/sample.h) in the active set of maps. Counts each run first and every shortfall by its reason.
  */
+#include "cgroup_id.h"
 #include "kernel.h"
 #include "maps.bpf.h"
 #include "snapshot.h"
@@ -14,32 +15,6 @@
 
 #define TIMED_RUNS 64 /* one run in so many is timed */
 #define EEXIST_ERROR (-17)
-
-/* Direct loads through BTF: a chain of probe reads costs twice as much and is refused under lockdown. The knobs
- * are constant when the verifier looks, so it drops the branches this kernel may not have. */
-static __always_inline __u64 subsystem_cgroup(struct css_set *set, __u64 subsystem)
-{
-	return set->subsys[subsystem]->cgroup->kn->id;
-}
-#define SUBSYSTEM(name) bpf_core_enum_value(enum cgroup_subsys_id, name##_cgrp_id)
-
-static __always_inline __u64 cgroup_of(struct task_struct *task)
-{
-	struct css_set *set = task->cgroups;
-
-	switch (knobs.cgroup_source) {
-	case CGROUP_SOURCE_MEMORY:
-		return subsystem_cgroup(set, SUBSYSTEM(memory));
-	case CGROUP_SOURCE_CPU:
-		return subsystem_cgroup(set, SUBSYSTEM(cpu));
-	case CGROUP_SOURCE_PIDS:
-		return subsystem_cgroup(set, SUBSYSTEM(pids));
-	case CGROUP_SOURCE_IO:
-		return subsystem_cgroup(set, SUBSYSTEM(io));
-	default:
-		return set->dfl_cgrp->kn->id;
-	}
-}
 
 /* The look-ups stay apart so that each names one map: only then the kernel inlines them. */
 static __always_inline struct sample_value *find_count(__u32 set, const struct sample_key *key)
@@ -306,7 +281,7 @@ static __always_inline void read_name(struct sample_value *value, struct task_st
 static __always_inline void name_sample(struct walk *walk, struct task_struct *task, __u64 now)
 {
 	__builtin_memset(&walk->key, 0, sizeof(walk->key));
-	walk->key.cgroup = cgroup_of(task);
+	walk->key.cgroup = task_cgroup_id(task);
 	walk->key.start_ns = task->group_leader->start_time;
 	walk->key.tgid = task->tgid;
 	walk->key.tid = task->pid;

@@ -308,11 +308,6 @@ bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symb
 	return find_symbol(symtab, vaddr, ret_symbol) || find_entry(symtab, vaddr, ret_symbol);
 }
 
-size_t symtab_count(const struct symtab *symtab)
-{
-	return symtab->count;
-}
-
 size_t symtab_dropped(const struct symtab *symtab)
 {
 	return symtab->dropped + (symtab->plt ? plt_dropped(symtab->plt) : 0);

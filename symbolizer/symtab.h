@@ -30,7 +30,6 @@ struct symtab_symbol {
 int symtab_new(struct image *image, struct symtab **ret_symtab); /* without any symbol it is empty */
 void symtab_free(struct symtab *symtab);                         /* accepts NULL */
 bool symtab_find(const struct symtab *symtab, uint64_t vaddr, struct symtab_symbol *ret_symbol);
-size_t symtab_count(const struct symtab *symtab);
 size_t symtab_dropped(const struct symtab *symtab); /* left out by a limit */
 
 #endif
