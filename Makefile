@@ -69,7 +69,7 @@ run: packages
 	$(Q)exec $(B)/wick run
 
 test: packages test-packages
-	$(Q)$(MAKE) --no-print-directory all unit-binaries layers
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all unit-binaries layers
 	$(Q)B=$(B) tests/run unit system
 
 unit: unit-binaries ; $(Q)B=$(B) tests/run unit
