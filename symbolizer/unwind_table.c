@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The front end of the table compiler: finds .eh_frame, walks its FDEs in the order of their addresses and
- * turns each rule of the CFI interpreter into the 16 bits of abi/unwind.h. One broken FDE costs its own rows
- * only.
+ * gives each rule of the CFI interpreter to the pages. One broken FDE costs its own rows only.
  */
 #include "symbolizer/unwind_table.h"
 
@@ -10,12 +9,15 @@
 #include "symbolizer/cfi_private.h"
 #include "symbolizer/gopclntab.h"
 #include "symbolizer/unwind_pages.h"
+#include "symbolizer/unwind_repair.h"
+#include "symbolizer/unwind_rule.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #define PADDING 15 /* functions are aligned to 16; a gap below it is no code and needs no row of its own */
+#define START_CONTEXT_BYTES 64
 #define ENCODING_TABLE 0x3b /* DW_EH_PE_datarel | sdata4: what all linkers write */
 
 struct table_entry { /* of .eh_frame_hdr, relative to its address */
@@ -30,6 +32,7 @@ struct build {
 	struct cfi_place *places;
 	size_t count;
 	struct unwind_pages *pages;
+	struct unwind_repair *repair;
 	struct cfi_rule last; /* the one `rule` was made of */
 	uint16_t rule;
 	bool any;
@@ -74,93 +77,34 @@ static bool is_text(const struct image *image, uint64_t start, uint64_t end)
 	return false;
 }
 
-/* rbp in terms of the CFA where that is possible. */
-static void settle_bp(struct cfi_rule *rule)
-{
-	bool from_rsp = rule->cfa == UNWIND_CFA_REG && rule->cfa_reg == DWARF_RSP;
-	int64_t offset = rule->bp_offset;
-
-	if (rule->bp == CFI_BP_RSP) {
-		offset -= rule->cfa_offset;
-		rule->bp = from_rsp && offset >= INT32_MIN ? CFI_BP_CFA : CFI_BP_UNKNOWN;
-		rule->bp_offset = rule->bp == CFI_BP_CFA ? (int32_t)offset : 0;
-	}
-	/*
-	 * A slot below rsp: the epilogue has popped rbp already (compilers do not say so), it still has the
-	 * value, and a copied stack does not reach there.
-	 */
-	if (rule->bp == CFI_BP_CFA && from_rsp && (int64_t)rule->cfa_offset + rule->bp_offset < 0) {
-		rule->bp = CFI_BP_SAME;
-		rule->bp_offset = 0;
-	}
-}
-
-/* The 16-bit form; 0 where the rule needs an escape. */
-static uint16_t short_rule(const struct cfi_rule *rule)
-{
-	unsigned int slot = 0, offset8 = (unsigned int)rule->cfa_offset / 8;
-
-	if (rule->cfa != UNWIND_CFA_REG || rule->ra_offset != -8 || rule->cfa_offset & 7 ||
-	    rule->cfa_offset < 0 || offset8 > 0x7ff ||
-	    (rule->cfa_reg != DWARF_RSP && rule->cfa_reg != DWARF_RBP))
-		return 0;
-	if (rule->bp == CFI_BP_CFA) {
-		if (rule->bp_offset & 7 || rule->bp_offset > -16 || rule->bp_offset < -64)
-			return 0;
-		slot = (unsigned int)(-rule->bp_offset / 8 - 1);
-	} else if (rule->bp != CFI_BP_SAME) {
-		return 0;
-	}
-	if (rule->cfa_reg == DWARF_RSP)
-		return UNWIND_RULE(UNWIND_KIND_RSP, slot, offset8);
-	return UNWIND_RULE(UNWIND_KIND_RBP, slot, offset8);
-}
-
-static uint16_t escape_rule(struct build *build, const struct cfi_rule *rule)
-{
-	static const uint8_t bp[] = {
-		[CFI_BP_SAME] = UNWIND_BP_SAME,
-		[CFI_BP_CFA] = UNWIND_BP_CFA,
-		[CFI_BP_RBP] = UNWIND_BP_RBP,
-		[CFI_BP_RSP] = UNWIND_BP_UNKNOWN,
-		[CFI_BP_UNKNOWN] = UNWIND_BP_UNKNOWN,
-	};
-	const struct unwind_escape escape = {
-		.cfa = rule->cfa, .reg = rule->cfa_reg, .bp = bp[rule->bp], .cfa_offset = rule->cfa_offset,
-		.cfa_add = rule->cfa_add, .bp_offset = rule->bp_offset, .ra_offset = rule->ra_offset,
-	};
-
-	return unwind_pages_escape(build->pages, &escape);
-}
-
-static uint16_t encode(struct build *build, struct cfi_rule rule)
-{
-	static const struct unwind_escape signal = {
-		.cfa = UNWIND_CFA_SIGNAL, .reg = DWARF_RSP, .bp = UNWIND_BP_UNKNOWN,
-	};
-	uint16_t encoded;
-
-	if (rule.ra == CFI_RA_OUTERMOST)
-		return UNWIND_RULE_OUTERMOST;
-	if (rule.cfa == UNWIND_CFA_SIGNAL)
-		return unwind_pages_escape(build->pages, &signal);
-	if (rule.cfa == UNWIND_CFA_NONE || rule.ra != CFI_RA_CFA)
-		return unwind_pages_unsupported(build->pages);
-	settle_bp(&rule);
-	encoded = short_rule(&rule);
-	return encoded ? encoded : escape_rule(build, &rule);
-}
-
 static void add_row(void *context, uint64_t start, const struct cfi_rule *rule)
 {
 	struct build *build = context;
 
 	if (!build->any || memcmp(&build->last, rule, sizeof(*rule))) {
 		build->last = *rule;
-		build->rule = encode(build, *rule);
+		build->rule = unwind_rule_encode(build->pages, *rule, build->section->follow);
 		build->any = true;
 	}
 	unwind_pages_add(build->pages, start, build->rule);
+}
+
+/* Of these nobody knows where callee-saved registers are. */
+static void add_repaired_row(void *context, uint64_t start, const struct cfi_rule *rule)
+{
+	struct cfi_rule copy = *rule;
+
+	copy.saved[0] = CFI_SAVED_UNKNOWN;
+	add_row(context, start, &copy);
+}
+
+/* What no FDE covers, up to `end`. */
+static void add_gap(struct build *build, uint64_t end)
+{
+	const struct unwind_gap gap = { build->end, end, build->end, end };
+
+	if (end > build->end && end - build->end > PADDING)
+		unwind_repair_gap(build->repair, &gap, add_repaired_row, build);
 }
 
 /* Go's linker writes no FDEs for Go's code. */
@@ -198,8 +142,7 @@ static void add_go(struct build *build)
 
 	build->go = NULL;
 	if (build->go_start >= build->end && is_text(build->image, build->go_start, build->go_end)) {
-		if (build->end && build->go_start - build->end > PADDING)
-			unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
+		add_gap(build, build->go_start);
 		gopclntab_rows(go, add_go_row, build);
 		build->end = build->go_end;
 	}
@@ -221,6 +164,25 @@ static bool read_place(const struct build *build, size_t index, struct cfi_place
 	return ret_place->offset < build->section->size;
 }
 
+/*
+ * glibc's __start_context, which makecontext lets its function "return" to: it begins by leaving its stack, so that
+ * nobody can have called it, but its FDE does not say so.
+ */
+static bool begins_context(const struct build *build, const struct cfi_fde *fde)
+{
+	static const uint8_t mov_rbx_rsp[] = { 0x48, 0x89, 0xdc };
+	const uint8_t *code;
+
+	if (fde->end - fde->start > START_CONTEXT_BYTES ||
+	    fde->program_end - fde->program > START_CONTEXT_BYTES)
+		return false;
+	for (const uint8_t *at = fde->program; at < fde->program_end; at++)
+		if (*at)
+			return false;
+	code = image_at(build->image, fde->start, sizeof(mov_rbx_rsp));
+	return code && !memcmp(code, mov_rbx_rsp, sizeof(mov_rbx_rsp));
+}
+
 /* One FDE, cut where the next one starts. */
 static void add_fde(struct build *build, const struct cfi_place *place, uint64_t next)
 {
@@ -233,9 +195,11 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 		build->bad++;
 		return;
 	}
-	if (build->end && fde.start - build->end > PADDING)
-		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
-	cfi_run(build->section, &fde, next, add_row, build);
+	add_gap(build, fde.start);
+	if (begins_context(build, &fde)) /* a return address is looked up a byte before: in padding */
+		unwind_pages_add(build->pages, fde.start - (fde.start > build->end), UNWIND_RULE_OUTERMOST);
+	else
+		cfi_run(build->section, &fde, next, add_row, build);
 	build->end = fde.end < next ? fde.end : next;
 }
 
@@ -335,9 +299,11 @@ static int build_pages(struct build *build)
 	if (!bytes) {
 		if (build->go)
 			add_go(build);
+		add_gap(build, UINT64_MAX);
 		return 0;
 	}
 	cfi_init(build->section, bytes, size, vaddr);
+	build->section->follow = unwind_repair_follows(build->image, build->section);
 	if (!build->entries) {
 		long count = cfi_scan(build->section, build->has_end, &build->places, &build->bad);
 
@@ -348,12 +314,13 @@ static int build_pages(struct build *build)
 	add_all(build);
 	if (build->go)
 		add_go(build);
+	add_gap(build, UINT64_MAX);
 	return 0;
 }
 
 int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret_table)
 {
-	auto_free struct cfi_section *section = malloc(sizeof(*section));
+	auto_free struct cfi_section *section = calloc(1, sizeof(*section));
 	struct build build = { .image = image, .section = section };
 	int error;
 
@@ -361,11 +328,14 @@ int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret
 		return -ENOMEM;
 	error = unwind_pages_new(fd, &build.pages);
 	if (!error)
+		error = unwind_repair_new(image, &build.repair);
+	if (!error)
 		error = build_pages(&build);
 	if (!error)
 		error = unwind_pages_finish(build.pages, build.end, build.bad, ret_table);
 	free(build.places);
 	gopclntab_free(build.go);
+	unwind_repair_free(build.repair);
 	unwind_pages_free(build.pages);
 	return error;
 }
