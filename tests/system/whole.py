@@ -5,11 +5,10 @@ import collections
 import concurrent.futures
 import contextlib
 import os
-import re
 import subprocess
 import time
 
-from harness import pprof_stacks, read_pprof, until
+from harness import read_pprof, until
 
 FREQUENCY = 499
 YOUNG = 2  # seconds left out at the begin: the first one, and what a slice of the store reaches back
@@ -20,11 +19,18 @@ AT_MOST = 60  # seconds a program may take
 class Result:
     """Samples of a program, those that were whole, and [(count, reason, binary, address, function)] of the rest."""
 
-    def __init__(self, program, total, broken, status, seconds):
-        self.program, self.total, self.status, self.seconds = program, total, status, seconds
+    def __init__(self, program, data, status, seconds):
+        """`data`: a profile in the pprof format."""
+        self.program, self.status, self.seconds, self.total = program, status, seconds, 0
+        profile, broken = read_pprof(data), collections.Counter()
+        for sample in profile["sample"]:
+            function, binary, address, marker = outermost(profile, sample)
+            self.total += sample["value"][0]
+            if marker or not program.is_root(function, binary, address):
+                broken[marker or "ends early", binary, address, function] += sample["value"][0]
         self.broken = [(count, *what) for what, count in broken.most_common()]
-        self.whole = total - sum(broken.values())
-        self.share = self.whole / total if total else 0
+        self.whole = self.total - sum(broken.values())
+        self.share = self.whole / self.total if self.total else 0
 
     def worst(self, count=6):
         return "; ".join(f"{n} × {reason} at {os.path.basename(binary)}+{address:#x} ({function})"
@@ -74,13 +80,7 @@ def measure(agent, program):
     pid, begin, end, status = run(program)
     time.sleep(2.2)  # the last second's slice is stored with the next flip
     data = agent.request(f"/debug/pprof/profile?from={begin + YOUNG:.3f}&to={end - DYING:.3f}&pid={pid}", 60)[2]
-    profile, total, broken = read_pprof(data), 0, collections.Counter()
-    for sample in profile["sample"]:
-        function, binary, address, marker = outermost(profile, sample)
-        total += sample["value"][0]
-        if marker or not program.is_root(function, binary, address):
-            broken[marker or "ends early", binary, address, function] += sample["value"][0]
-    return Result(program, total, broken, status, end - begin - YOUNG - DYING)
+    return Result(program, data, status, end - begin - YOUNG - DYING)
 
 
 def measure_all(agent, programs, beside):
