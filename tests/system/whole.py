@@ -19,9 +19,9 @@ AT_MOST = 60  # seconds a program may take
 class Result:
     """Samples of a program, those that were whole, and [(count, reason, binary, address, function)] of the rest."""
 
-    def __init__(self, program, data, status, seconds):
-        """`data`: a profile in the pprof format."""
-        self.program, self.status, self.seconds, self.total = program, status, seconds, 0
+    def __init__(self, program, data, status, cpu):
+        """`data`: a profile in the pprof format of a time in which it was given `cpu` seconds."""
+        self.program, self.status, self.cpu, self.total = program, status, cpu, 0
         profile, broken = read_pprof(data), collections.Counter()
         for sample in profile["sample"]:
             function, binary, address, marker = outermost(profile, sample)
@@ -56,7 +56,9 @@ def outermost(profile, sample):
 
 
 def run(program):
-    """(pid, from, to, status): it runs until it was given its CPU time, or ends, or has had AT_MOST seconds."""
+    """(pid, from, to, CPU seconds between the two, status): it runs until it was given its CPU time, or ends, or has
+    had AT_MOST seconds."""
+    spent = []  # (when, CPU seconds until then)
     with open(program.source or os.devnull) as file, contextlib.ExitStack() as stack:
         begin = time.time()
         process = subprocess.Popen(program.argv, stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -65,22 +67,25 @@ def run(program):
             stack.callback(subprocess.Popen([*program.pest, str(process.pid)]).wait)
 
         def is_done():
+            with contextlib.suppress(OSError, IndexError):  # it is gone
+                spent.append((time.time(), cpu_seconds(process.pid)))
             if process.poll() is not None:
                 return True
             old = time.time() - begin > YOUNG + DYING + 2
-            return program.cpu and old and cpu_seconds(process.pid) >= program.cpu
+            return program.cpu and old and spent[-1][1] >= program.cpu
         until(is_done, AT_MOST, 0.2)
-        end, status = time.time(), process.poll()
+        first, last, status = begin + YOUNG, time.time() - DYING, process.poll()
         process.kill()
         process.wait()
-    return process.pid, begin, end, status
+    inside = [cpu for when, cpu in spent if first <= when <= last]
+    return process.pid, first, last, inside[-1] - inside[0] if inside else 0, status
 
 
 def measure(agent, program):
-    pid, begin, end, status = run(program)
+    pid, first, last, cpu, status = run(program)
     time.sleep(2.2)  # the last second's slice is stored with the next flip
-    data = agent.request(f"/debug/pprof/profile?from={begin + YOUNG:.3f}&to={end - DYING:.3f}&pid={pid}", 60)[2]
-    return Result(program, data, status, end - begin - YOUNG - DYING)
+    data = agent.request(f"/debug/pprof/profile?from={first:.3f}&to={last:.3f}&pid={pid}", 60)[2]
+    return Result(program, data, status, cpu)
 
 
 def measure_all(agent, programs, beside):
