@@ -80,6 +80,7 @@ UNWIND_INLINE enum reason unwind_step_escape(struct unwind_regs *regs, const str
 {
 	__u64 cfa = 0, pc = 0;
 	enum reason reason;
+	__u8 kept;
 
 	if (escape->cfa == UNWIND_CFA_SIGNAL)
 		return unwind_step_signal(regs, context);
@@ -89,11 +90,9 @@ UNWIND_INLINE enum reason unwind_step_escape(struct unwind_regs *regs, const str
 	if (reason)
 		return reason;
 	unwind_escape_rbp(regs, escape, cfa, context);
-	regs->kept = unwind_escape_saved(regs, escape, cfa, context);
-	regs->pc = pc;
-	regs->reg[UNWIND_RSP] = cfa;
-	regs->exact = 0;
-	regs->linked = 0;
+	kept = unwind_escape_saved(regs, escape, cfa, context);
+	unwind_enter_caller(regs, pc, cfa);
+	regs->kept = kept;
 	return REASON_NONE;
 }
 

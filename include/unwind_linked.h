@@ -45,11 +45,7 @@ UNWIND_INLINE enum reason unwind_step_frameless(struct unwind_regs *regs, void *
 		return REASON_NO_RULE;
 	if (above == 16 && UNWIND_READ_FAR(context, rsp, &regs->reg[UNWIND_RBP]))
 		return REASON_NO_RULE;
-	regs->pc = pc;
-	regs->reg[UNWIND_RSP] = rsp + above;
-	regs->exact = 0;
-	regs->linked = 0;
-	regs->kept = 0;
+	unwind_enter_caller(regs, pc, rsp + above);
 	return REASON_NONE;
 }
 
@@ -91,12 +87,9 @@ UNWIND_INLINE enum reason unwind_step_linked(struct unwind_regs *regs, void *con
 	/* A caller with rules may use rbp for what it likes: then its call must tell that this was a frame. */
 	if (next && next <= rbp && (!pc || !unwind_follows_call(pc, context)))
 		return REASON_NO_RULE;
-	regs->pc = pc;
-	regs->reg[UNWIND_RSP] = rbp + 16;
+	unwind_enter_caller(regs, pc, rbp + 16);
 	regs->reg[UNWIND_RBP] = next;
-	regs->exact = 0;
 	regs->linked = 1;
-	regs->kept = 0;
 	return REASON_NONE;
 }
 

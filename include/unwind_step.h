@@ -30,6 +30,16 @@ UNWIND_INLINE void unwind_restore_rbp(struct unwind_regs *regs, __u64 slot, void
 	}
 }
 
+/* The end of a step to a frame that called: of rbx and r12 to r15 nothing is known unless an escape says so. */
+UNWIND_INLINE void unwind_enter_caller(struct unwind_regs *regs, __u64 pc, __u64 rsp)
+{
+	regs->pc = pc;
+	regs->reg[UNWIND_RSP] = rsp;
+	regs->exact = 0;
+	regs->linked = 0;
+	regs->kept = 0;
+}
+
 /* A rule of kind RSP or RBP, which nearly all are. */
 UNWIND_INLINE enum reason unwind_step_rule(struct unwind_regs *regs, __u16 rule, void *context)
 {
@@ -49,11 +59,7 @@ UNWIND_INLINE enum reason unwind_step_rule(struct unwind_regs *regs, __u16 rule,
 		return REASON_READ_FAULT;
 	if (slot)
 		unwind_restore_rbp(regs, cfa - 8 * (__u64)(slot + 1), context);
-	regs->pc = pc;
-	regs->reg[UNWIND_RSP] = cfa;
-	regs->exact = 0;
-	regs->linked = 0;
-	regs->kept = 0;
+	unwind_enter_caller(regs, pc, cfa);
 	return REASON_NONE;
 }
 

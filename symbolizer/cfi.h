@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Call frame information of one .eh_frame or .debug_frame: entries are read and their programs run over the mapped bytes, for
- * the CFA, rbp and the return address only. The section belongs to the caller; nothing here allocates but
+ * Call frame information of one .eh_frame or .debug_frame: entries are read and their programs run over the mapped
+ * bytes, for the CFA, rbp and the return address only. The section belongs to the caller; nothing here allocates but
  * cfi_scan. Work is bounded by a budget of bytes, so that entries that overlap each other cannot make it
  * quadratic.
  */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes' mapping tables into real maps, as the kernel side finds them there. */
+#include "publish_file.h"
 #include "publish_fixture.h"
 
 static struct process_image table_image = { .id = 2, .has_table = true, .segment_count = 1,

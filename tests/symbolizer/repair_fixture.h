@@ -3,11 +3,10 @@
 #ifndef TESTS_REPAIR_FIXTURE_H
 #define TESTS_REPAIR_FIXTURE_H
 
+#include "rule_words.h"
 #include "toolchain.h"
 
-#define now_s table_now_s
-#include "table_reader.h"
-#undef now_s
+#include <inttypes.h>
 
 static const char program[] =
 	"#include <alloca.h>\n#include <stdarg.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"

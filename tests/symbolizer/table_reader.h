@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For tests: the file of unwind_table_write, checked for all that a reader in the kernel relies on, and its
- * rules in words. The look-up is the one of abi/unwind.h, written down a second time.
+ * For tests: the file of unwind_table_write, checked for all that a reader in the kernel relies on. The look-up is the one of abi/unwind.h, written down a second time.
  */
 #ifndef TESTS_TABLE_READER_H
 #define TESTS_TABLE_READER_H
@@ -10,7 +9,6 @@
 #include "base/clean.h"
 #include "symbolizer/unwind_table.h"
 
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -18,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <cmocka.h>
 
 struct table {
@@ -90,6 +87,12 @@ static void table_close(struct table *table)
 	munmap((void *)table->bytes, table->size);
 }
 
+static inline void table_close_both(struct table *table, struct image *image)
+{
+	table_close(table);
+	image_close(image);
+}
+
 static uint16_t table_find(const struct table *table, uint64_t vaddr)
 {
 	uint32_t low = 0, high = table->header->pages;
@@ -97,9 +100,8 @@ static uint16_t table_find(const struct table *table, uint64_t vaddr)
 	const uint16_t *starts;
 	uint32_t row;
 
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
+	for (uint32_t middle; low < high;) {
+		middle = (low + high) / 2;
 		if (table->pages[middle].page < vaddr >> 16)
 			low = middle + 1;
 		else
@@ -113,83 +115,6 @@ static uint16_t table_find(const struct table *table, uint64_t vaddr)
 	while (row < starts[((vaddr >> 8) & 255) + 1] && rows[row].pc <= (vaddr & 0xffff))
 		row++;
 	return rows[row - 1].rule;
-}
-
-/* A rule in words, in which both sides are compared. */
-static void describe_cfa(const struct unwind_escape *escape, char *text)
-{
-	const char *narrow = escape->flags & UNWIND_ESCAPE_NARROW ? "u32" : "";
-
-	if (escape->cfa == UNWIND_CFA_REG)
-		sprintf(text, "r%d%+d", escape->reg, escape->cfa_offset);
-	else if (escape->cfa == UNWIND_CFA_DEREF)
-		sprintf(text, "%s*(r%d%+d)%+d", narrow, escape->reg, escape->cfa_offset, escape->cfa_add);
-	else if (escape->cfa == UNWIND_CFA_INDEX)
-		sprintf(text, "*(r%d+8*r%d%+d)%+d", escape->reg, escape->index, escape->cfa_offset, escape->cfa_add);
-	else
-		sprintf(text, "plt %d", escape->cfa_offset);
-}
-
-static void describe_bp(const struct unwind_escape *escape, char *text)
-{
-	static const char *const forms[] = { [UNWIND_BP_SAME] = "same", [UNWIND_BP_UNKNOWN] = "unknown",
-					     [UNWIND_BP_CFA] = "cfa%+d", [UNWIND_BP_VALUE] = "=cfa%+d" };
-
-	if (escape->bp == UNWIND_BP_MEMORY)
-		sprintf(text, "r%d%+d", escape->bp_reg, escape->bp_offset);
-	else if (escape->bp == UNWIND_BP_REG)
-		sprintf(text, "=r%d%+d", escape->bp_reg, escape->bp_offset);
-	else if (escape->bp == UNWIND_BP_DEREF)
-		sprintf(text, "*(r%d%+d)%+d", escape->bp_reg, escape->bp_offset, escape->bp_add);
-	else
-		sprintf(text, forms[escape->bp], escape->bp_offset);
-}
-
-static void describe_escape(const struct unwind_escape *escape, char *text)
-{
-	char bp[40], cfa[40];
-
-	if (escape->cfa == UNWIND_CFA_NONE || escape->cfa == UNWIND_CFA_SIGNAL) {
-		strcpy(text, escape->cfa == UNWIND_CFA_NONE ? "unsupported" : "signal");
-		return;
-	}
-	describe_cfa(escape, cfa);
-	describe_bp(escape, bp);
-	text += sprintf(text, "%s bp %s ra ", cfa, bp);
-	text += sprintf(text, escape->ra == UNWIND_RA_REG ? "r%d" : "%+d", escape->ra_offset);
-	if (!(escape->flags & UNWIND_ESCAPE_SAVED))
-		return;
-	text += sprintf(text, " saved");
-	for (int i = 0; i < UNWIND_SAVED; i++)
-		text += sprintf(text, " %d", escape->saved[i]);
-}
-
-static void describe(const struct table *table, uint64_t vaddr, char *text)
-{
-	uint16_t rule = table_find(table, vaddr);
-	int slot = rule >> 11 & 7, offset = (rule & 0x7ff) * 8;
-
-	switch (rule >> 14) {
-	case UNWIND_KIND_END:
-		strcpy(text, rule == UNWIND_RULE_OUTERMOST ? "outermost" : "none");
-		assert_true(rule <= UNWIND_RULE_OUTERMOST);
-		return;
-	case UNWIND_KIND_ESCAPE:
-		describe_escape(&table->escapes[rule & 0x3fff], text);
-		return;
-	default:
-		text += sprintf(text, "r%d%+d bp ", rule >> 14 == UNWIND_KIND_RSP ? 7 : 6, offset);
-		text += slot ? sprintf(text, "cfa%+d", -8 * (slot + 1)) : sprintf(text, "same");
-		strcpy(text, " ra -8");
-	}
-}
-
-static inline double now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 #endif

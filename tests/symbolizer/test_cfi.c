@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Call frame information written by hand: each rule class once, the layout of rows, excess of every kind. */
-#include "table_reader.h"
+#include "now.h"
+#include "rule_words.h"
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 
 #define FRAME_OFFSET 0x1000 /* file offset = vaddr; one segment covers all */
 #define TEXT_VADDR 0x200000
@@ -194,8 +196,7 @@ static void test_rules(void **state)
 	}
 	expect(&table, TEXT_VADDR + 64 * array_size(rules), "none");
 	assert_int_equal(table.report.unsupported, 10);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 }
@@ -234,8 +235,7 @@ static void test_layout(void **state)
 	expect(&table, TEXT_VADDR + 0x38000, "none");
 	assert_int_equal(table.report.pages, 4);
 	assert_int_equal(table.report.rows, 5 + 4 + 1 + 2);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 }
@@ -266,8 +266,7 @@ static void test_excess(void **state)
 	expect(&table, TEXT_VADDR + 0x10000 + 20000, "unsupported");
 	assert_true(table.report.unsupported > 10000);
 	assert_true(now_s() - start < 2);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 	free(code);
@@ -314,8 +313,7 @@ static void test_overlap(void **state)
 	assert_true(now_s() - start < 2);
 	expect(&table, TEXT_VADDR, "r7+8 bp same ra -8");
 	expect(&table, TEXT_VADDR + 8 * (FDES - 1), "unsupported");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(nops);
 	free(frame.data);
@@ -342,8 +340,7 @@ static void test_many_escapes(void **state)
 	assert_int_equal(table.report.unsupported, 10000 - (UNWIND_MAX_ESCAPES - 1));
 	expect(&table, TEXT_VADDR + 16 * 9999, "unsupported");
 	expect(&table, TEXT_VADDR + 16 * 3, "r7+2097537 bp same ra -8");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 }
@@ -372,8 +369,7 @@ static void test_big_table(void **state)
 		expect(&table, TEXT_VADDR + 0x10000 * i + 4, "r7+24 bp same ra -8");
 		expect(&table, TEXT_VADDR + 0x10000 * i + 4 * ROWS + 3, "r7+16 bp same ra -8");
 	}
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 	free(code.data);
@@ -407,15 +403,13 @@ static void test_wild_tables(void **state)
 	expect(&table, TEXT_VADDR, "r7+16 bp same ra -8");
 	expect(&table, TEXT_VADDR + 16, "r7+32 bp same ra -8");
 	assert_int_equal(table.report.unsupported, 0);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	((Elf64_Phdr *)(file + 64))->p_flags = PF_R;
 	assert_int_equal(image_open_memory(file, TEXT_VADDR + TEXT_SIZE, &image), 0);
 	table_open(image, &table);
 	assert_int_equal(table.report.rows, 0);
 	assert_int_equal(table.report.unsupported, 2);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 }
@@ -434,8 +428,7 @@ static void test_no_frame(void **state)
 	assert_int_equal(table.report.pages, 0);
 	assert_int_equal(table.report.rows, 0);
 	expect(&table, TEXT_VADDR, "none");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	free(file);
 	free(frame.data);
 }

@@ -3,7 +3,8 @@
  * Unwind rows for Go's code, which has no .eh_frame. Go's linker writes a .debug_frame that is not loaded and that
  * strip removes: libdw's reading of it is the oracle.
  */
-#include "table_reader.h"
+#include "now.h"
+#include "rule_words.h"
 
 #include <dwarf.h>
 #include <elfutils/libdw.h>
@@ -134,8 +135,7 @@ static void check(const char *name, const char *oracle, struct counts *ret_count
 	compare(&table, dwarf_getcfi(dwarf), text->vaddr, text->vaddr + text->size, &counts);
 	print_message("%s: %zu bytes of text as by .debug_frame, %zu not; outermost %zu, switches %zu, signals %zu\n", name,
 		      counts.equal, counts.different, counts.outermost, counts.switches, counts.signals);
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	dwarf_end(dwarf);
 	close(fd);
 	*ret_counts = counts;

@@ -75,8 +75,7 @@ static void assembly_without_any_information(void **state)
 	expect_rule(&table, at[6] + 5, "none");
 	expect_rule(&table, at[5], "r7+8 bp same ra -8");
 	expect_rule(&table, at[5] + 3, "r7+16 bp same ra -8"); /* a target of the jump through the table */
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 }
 
 /* A library's header names its first function where it has no entry. */
@@ -94,8 +93,7 @@ static void a_library_has_no_root(void **state)
 	open_table("part", &image, &table);
 	assert_int_equal(image_entry(image), at[0]);
 	expect_rule(&table, at[0] + 1, "r7+16 bp same ra -8");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 }
 
 /* Rules that no code shows, so that they can come from there alone; compressed too, and a 64-bit one. */
@@ -125,8 +123,7 @@ static void debug_frame_fills_gaps(void **state)
 		expect_rule(&table, at[1] + 2, "r5+24 bp cfa-32 ra -8");
 		expect_rule(&table, at[2], "r7+8 bp same ra -8");
 		expect_rule(&table, at[2] + 1, "r7+16 bp same ra -8");
-		table_close(&table);
-		image_close(image);
+		table_close_both(&table, image);
 	}
 }
 
@@ -148,13 +145,11 @@ static void eh_frame_comes_before_debug_frame(void **state)
 	assemble(text, BARE " -static", names, at, 1);
 	open_table("part", &image, &table);
 	expect_rule(&table, at[0] + 1, "r5+24 bp same ra -8");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	assert_int_equal(run("objcopy --remove-section=.eh_frame part"), 0);
 	open_table("part", &image, &table);
 	expect_rule(&table, at[0] + 1, "r7+96 bp same ra -8");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 }
 
 /* Other linkers than GNU's, and GNU's if told so, write no FDE for their stubs. */
@@ -186,8 +181,7 @@ static void stubs_without_information(void **state)
 		section = image_find(image, stubs[i].section);
 		assert_non_null(section);
 		expect_rule(&table, section->vaddr + stubs[i].offset, stubs[i].wanted);
-		table_close(&table);
-		image_close(image);
+		table_close_both(&table, image);
 	}
 }
 
@@ -214,15 +208,13 @@ static void callee_saved_registers_where_needed(void **state)
 	expect_rule(&table, at[0], "r7+8 bp same ra -8 saved 0 0 0 0 0");
 	expect_rule(&table, at[0] + 8, "r3+16 bp same ra -8 saved 2 0 0 0 0");
 	expect_rule(&table, at[1] + 3, "r7+24 bp same ra -8 saved 3 2 0 0 0");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 	snprintf(filled, sizeof(filled), text, "lea callee(%rip), %rax");
 	assemble(filled, BARE " -shared", names, at, 2);
 	open_table("part", &image, &table);
 	expect_rule(&table, at[0] + 8, "r3+16 bp same ra -8");
 	expect_rule(&table, at[1] + 3, "r7+24 bp same ra -8");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 }
 
 /* makecontext lets a function return to a place that nobody called; its rows must begin a byte earlier. */
@@ -243,8 +235,7 @@ static void contexts_end_where_they_begin(void **state)
 	expect_rule(&table, at[0], "r7+8 bp same ra -8");
 	expect_rule(&table, at[1] - 1, "outermost");
 	expect_rule(&table, at[1] + 11, "outermost");
-	table_close(&table);
-	image_close(image);
+	table_close_both(&table, image);
 }
 
 int main(void)

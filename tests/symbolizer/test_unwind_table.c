@@ -4,7 +4,10 @@
  * machine and of its compilers; then thousands of broken copies of one.
  */
 #include "cfi_oracle.h"
-#include "table_reader.h"
+#include "now.h"
+#include "rule_words.h"
+
+#include <inttypes.h>
 
 #include <elf.h>
 #include <errno.h>
@@ -304,8 +307,7 @@ static void try_bytes(const uint8_t *bytes, size_t size)
 	memcpy(copy, bytes, size);
 	if (image_open_memory(copy, size, &image) == 0) {
 		table_open(image, &table);
-		table_close(&table);
-		image_close(image);
+		table_close_both(&table, image);
 	}
 	free(copy);
 }

@@ -6,6 +6,7 @@
 #ifndef TESTS_TOOLCHAIN_H
 #define TESTS_TOOLCHAIN_H
 
+#include "now.h"
 #include "symbolizer/image.h"
 
 #include <setjmp.h>
@@ -19,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static char toolchain_folder[64];
@@ -104,14 +104,6 @@ static inline struct image *open_image(const char *name)
 	assert_int_equal(image_open(fd, &image), 0);
 	close(fd);
 	return image;
-}
-
-static inline double now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 #endif

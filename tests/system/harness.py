@@ -227,6 +227,11 @@ def truth(process, timeout=120):
     return json.loads(process.communicate(timeout=timeout)[0].strip().splitlines()[-1])
 
 
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def shares(stacks, names):
     """Inclusive share of each name over all stacks."""
     total = sum(count for _, count in stacks) or 1

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 
-from harness import B, read_pprof, until
+from harness import B, cpu_seconds, read_pprof, until
 
 FREQUENCY = 499
 YOUNG = 2  # seconds left out at the begin: the first one, and what a slice of the store reaches back
@@ -35,11 +35,6 @@ class Result:
     def worst(self, count=6):
         return "; ".join(f"{n} × {reason} at {os.path.basename(binary)}+{address:#x} ({function})"
                          for n, reason, binary, address, function in self.broken[:count])
-
-
-def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def outermost(profile, sample):

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For tests: unwind files built in a memfd. */
+#ifndef TESTS_PUBLISH_FILE_H
+#define TESTS_PUBLISH_FILE_H
+
+#include "base/clean.h"
+#include "publish.h"
+#include "symbolizer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* A file of one escape and two pages, 5 and 7; page 5 has 3 rows, page 7 has 1. */
+struct image_file {
+	struct unwind_file head;
+	struct unwind_escape escape;
+	struct unwind_file_page pages[2];
+	struct block5 {
+		uint16_t starts[258];
+		struct unwind_row rows[3];
+	} five;
+	struct {
+		uint16_t starts[258];
+		struct unwind_row rows[1];
+	} seven;
+};
+
+static inline void fill_file(struct image_file *file)
+{
+	memset(file, 0, sizeof(*file));
+	file->head = (struct unwind_file){ UNWIND_FILE_MAGIC, 1, 2, 4 };
+	file->escape = (struct unwind_escape){ .cfa = UNWIND_CFA_PLT, .reg = 7, .cfa_offset = 11, .ra_offset = -8 };
+	file->pages[0] = (struct unwind_file_page){ 5, offsetof(struct image_file, five), sizeof(file->five) };
+	file->pages[1] = (struct unwind_file_page){ 7, offsetof(struct image_file, seven), sizeof(file->seven) };
+	file->five.rows[0] = (struct unwind_row){ 0, UNWIND_RULE_NONE };
+	file->five.rows[1] = (struct unwind_row){ 0x100, UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, 0) };
+	file->five.rows[2] = (struct unwind_row){ 0x140, UNWIND_RULE(UNWIND_KIND_RSP, 1, 2) };
+	file->five.starts[0] = 0;
+	file->five.starts[1] = 1;
+	for (int i = 2; i <= 256; i++)
+		file->five.starts[i] = 3;
+	file->seven.rows[0] = (struct unwind_row){ 0, UNWIND_RULE_OUTERMOST };
+	for (int i = 1; i <= 256; i++)
+		file->seven.starts[i] = 1;
+}
+
+static inline int publish_bytes(struct publish *publish, const void *bytes, size_t length, uint64_t told,
+				uint32_t *ret_dir)
+{
+	auto_fd int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(write(fd, bytes, length), length);
+	return publish_image(publish, fd, told, ret_dir);
+}
+
+static inline int publish_file(struct publish *publish, const struct image_file *file, uint32_t *ret_dir)
+{
+	return publish_bytes(publish, file, sizeof(*file), sizeof(*file), ret_dir);
+}
+
+#endif
