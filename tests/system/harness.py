@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every system test shares: an agent on a free loopback port, workloads, readers of its answers, and the lines
 that tests/run counts (`ok NAME`, `not ok NAME: why`, `skip NAME: why`)."""
+import concurrent.futures
 import contextlib
 import gzip
 import json
@@ -26,18 +27,27 @@ SHORT = bool(os.environ.get("WICK_TEST_SHORT"))
 
 def case(name, good, why=""):
     text = str(why).replace("\n", " | ")
-    print(f"ok {name}" if good else f"not ok {name}: {text}", flush=True)
+    print(f"ok {name}\n" if good else f"not ok {name}: {text}\n", end="", flush=True)  # whole, from any thread
     return bool(good)
 
 
 def skip(name, why):
-    print(f"skip {name}: {why}", flush=True)
+    print(f"skip {name}: {why}\n", end="", flush=True)
 
 
 def need_root():
     if os.geteuid():
         skip(os.path.basename(sys.argv[0]), "needs root")
         sys.exit(0)
+
+
+def beside_each_other(tests):
+    """Runs name -> function, so many at a time as there are processors; one that throws is a failed case."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {pool.submit(test): name for name, test in tests.items()}
+        for one in concurrent.futures.as_completed(running):
+            if one.exception():
+                case(running[one], False, repr(one.exception()))
 
 
 def main(*tests):
