@@ -42,7 +42,7 @@ struct aggregate {
 	struct hmap label_slots, stack_slots, sample_slots;
 	struct array labels, stacks, samples, frames;
 	uint32_t notes[REASON_COUNT]; /* frame ids of [truncated: …], 0: not made yet */
-	uint32_t unknown_note;
+	uint32_t unknown_note, gap_note;
 	uint32_t scratch[STACK_MAX_FRAMES];
 };
 
@@ -122,12 +122,21 @@ static uint32_t unknown_frame(struct aggregate *aggregate)
 	return aggregate->unknown_note;
 }
 
+static uint32_t gap_frame(struct aggregate *aggregate)
+{
+	if (!aggregate->gap_note)
+		aggregate->gap_note = names_note(aggregate->opts.names, "[gap: frames left out]");
+	return aggregate->gap_note;
+}
+
 static uint32_t user_frame(struct aggregate *aggregate, struct process *process, uint64_t frame)
 {
 	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr = false;
 	uint64_t address = frame & ~SAMPLE_FRAME_EXACT, vaddr;
 	struct process_image *image;
 
+	if (frame == SAMPLE_FRAME_GAP)
+		return gap_frame(aggregate);
 	if (!process || !address)
 		return unknown_frame(aggregate);
 	image = process_resolve(process, exact ? address : address - 1, &vaddr, &is_vaddr);

@@ -8,6 +8,7 @@
  * the same state and checks the body once. Functions that are not static are verified once, by themselves.
  */
 #include "maps.bpf.h"
+#include "unwind_gap.h"
 
 #define INDEX_BITS 12 /* halvings that find one of UNWIND_MAX_PROCESS_MAPPINGS */
 _Static_assert(1 << INDEX_BITS >= UNWIND_MAX_PROCESS_MAPPINGS, "the search for a mapping is too short");
@@ -189,6 +190,7 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 {
 	struct walk *walk = loop->walk;
 	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact;
+	__u32 place = unwind_gap_place(index);
 
 	if (pc < walk->at.start || pc >= walk->at.end) {
 		if (walk_find_mapping(walk, pc)) {
@@ -202,38 +204,71 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 		frame |= SAMPLE_FRAME_EXACT;
 	walk->depth = index + 1;
 	walk->hash = walk_hash(walk->hash, frame);
-	UNWIND_HIDE(index);
-	index &= SAMPLE_MAX_USER_FRAMES - 1;
-	walk->frames[index] = frame;
+	UNWIND_HIDE(place);
+	place &= SAMPLE_MAX_DEPTH - 1;
+	walk->frames[place] = frame;
 	if (!walk->at.end)
 		return 1;
 	if (advance(walk, pc))
 		return 1;
-	walk->reason = REASON_DEPTH; /* unless another turn says better */
-	if (index % 64 == 63 && bpf_ktime_get_ns() > walk->deadline_ns) {
-		walk->reason = REASON_TIME;
+	walk->reason = REASON_TIME; /* unless another turn says better */
+	if (index % 64 != 63)
+		return 0;
+	if (index == SAMPLE_INNER_FRAMES - 1)
+		walk->inner_hash = walk->hash;
+	return bpf_ktime_get_ns() > walk->deadline_ns;
+}
+
+static long keep_outer(__u32 index, struct walk_loop *loop)
+{
+	struct walk *walk = loop->walk;
+	__u32 from = unwind_gap_outer(walk->walked, index), to = index & (SAMPLE_OUTER_FRAMES - 1);
+	__u64 frame;
+
+	UNWIND_HIDE(from);
+	from &= SAMPLE_MAX_DEPTH - 1;
+	frame = walk->frames[from];
+	walk->hash = walk_hash(walk->hash, frame);
+	UNWIND_HIDE(to);
+	to &= SAMPLE_OUTER_FRAMES - 1;
+	walk->frames[WALK_OUTER + 1 + to] = frame;
+	return 0;
+}
+
+/* A stack that was not walked to its end keeps no outer part: which frames that were would be chance, and each
+ * sample a stack of its own. */
+__attribute__((noinline)) int walk_leave_gap(struct walk *walk)
+{
+	struct walk_loop loop = { .walk = walk };
+
+	if (!walk)
 		return 1;
-	}
+	walk->depth = SAMPLE_INNER_FRAMES;
+	walk->hash = walk->inner_hash;
+	if (walk->reason == REASON_TIME)
+		return 0;
+	walk->depth = SAMPLE_MAX_DEPTH + 1;
+	walk->hash = walk_hash(walk->hash, SAMPLE_FRAME_GAP);
+	walk->frames[WALK_OUTER] = SAMPLE_FRAME_GAP;
+	bpf_loop(SAMPLE_OUTER_FRAMES, keep_outer, &loop, 0);
 	return 0;
 }
 
 __attribute__((noinline)) int unwind_native(struct walk *walk)
 {
 	struct walk_loop loop = { .walk = walk };
-	__u32 limit = knobs.max_steps;
 
 	if (!walk)
 		return 1;
-	if (limit > SAMPLE_MAX_USER_FRAMES)
-		limit = SAMPLE_MAX_USER_FRAMES;
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
-	bpf_loop(limit, walk_frame, &loop, 0);
-	if (walk->depth == limit && limit < SAMPLE_MAX_USER_FRAMES && walk->reason == REASON_DEPTH)
-		walk->reason = REASON_TIME;
+	bpf_loop(knobs.max_steps, walk_frame, &loop, 0);
+	walk->walked = walk->depth;
+	if (walk->depth > SAMPLE_MAX_DEPTH)
+		walk_leave_gap(walk);
 	if (walk->depth && !walk->hash)
 		walk->hash = 1;
 	return 0;

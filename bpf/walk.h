@@ -8,8 +8,10 @@
 
 #define WALK_WINDOW 1024 /* bytes of stack read at a time; more gains nothing */
 
-#define WALK_KERNEL SAMPLE_MAX_USER_FRAMES /* where the kernel's frames begin in walk.frames */
-#define WALK_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES)
+/* Where frames begin in walk.frames: the outermost behind a gap, the gap first; the kernel's. */
+#define WALK_OUTER SAMPLE_MAX_DEPTH
+#define WALK_KERNEL (WALK_OUTER + SAMPLE_OUTER_FRAMES + SAMPLE_CHUNK_FRAMES)
+#define WALK_FRAMES (WALK_KERNEL + SAMPLE_MAX_KERNEL_FRAMES)
 
 #define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
 #include "unwind_row.h"
@@ -23,11 +25,13 @@ struct walk_table { /* the process's mapping table, and all that parts it from a
 struct walk {
 	struct unwind_regs regs;
 	__u64 hash;
+	__u64 inner_hash; /* of the innermost SAMPLE_INNER_FRAMES */
 	__u64 deadline_ns;
 	__u64 word;       /* what walk_fetch read */
 	__u64 window_at;  /* user address of window[0] */
 	__u32 window_limit; /* words may begin at offsets below it */
-	__u32 depth;      /* frames stored */
+	__u32 depth;      /* frames kept, a gap among them where there are more than SAMPLE_MAX_DEPTH */
+	__u32 walked;     /* frames met */
 	__u32 reason;     /* why the walk ended */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
 	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that

@@ -15,7 +15,11 @@
 
 #define SAMPLE_SETS 2
 #define SAMPLE_CHUNK_FRAMES 32
-#define SAMPLE_MAX_USER_FRAMES 1024  /* depth of a user stack; a multiple of SAMPLE_CHUNK_FRAMES */
+#define SAMPLE_MAX_DEPTH 1024        /* user frames kept; of a deeper stack that was walked to its end: */
+#define SAMPLE_INNER_FRAMES 768      /* the innermost, */
+#define SAMPLE_FRAME_GAP (~0ULL)     /* this instead of what is between, */
+#define SAMPLE_OUTER_FRAMES 256      /* and the outermost, so that its root still groups */
+#define SAMPLE_MAX_USER_FRAMES (SAMPLE_MAX_DEPTH + SAMPLE_CHUNK_FRAMES) /* all that, in whole chunks */
 #define SAMPLE_MAX_KERNEL_FRAMES 128 /* the kernel's own limit is 127 (sysctl perf_event_max_stack) */
 #define SAMPLE_FRAME_EXACT (1ULL << 63) /* user addresses have this bit clear; kernel frames never carry it */
 
