@@ -119,27 +119,49 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	return 0;
 }
 
+/* The word where a rule is kept, and what its upper 48 bits are then: of the address, and of the directory's entry,
+ * which is another once the page's rows are. */
+static __always_inline __u64 *known_rule(struct walk *walk, __u64 entry, __u32 index, __u64 vaddr, __u64 *ret_tag)
+{
+	__u64 place = (__u64)index << UNWIND_PAGE_BITS | (vaddr & ((1U << UNWIND_PAGE_BITS) - 1)), slot;
+
+	slot = place ^ place >> 13;
+	*ret_tag = (entry * 0x9e3779b97f4a7c15ULL + place) * 0xd6e8feb86659fd93ULL & ~0xffffULL;
+	UNWIND_HIDE(slot);
+	return &walk->known_rules[slot & (WALK_KNOWN_RULES - 1)];
+}
+
 /* 0 and the rule, or the reason why there is none. */
-static __always_inline enum reason find_rule(const struct walk *walk, __u64 vaddr, __u16 *ret_rule)
+static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u16 *ret_rule)
 {
 	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
 	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	__u64 entry, tag, *known;
 	const void *block;
 	void *inner;
 
 	if (!page)
 		return REASON_NO_TABLE;
-	if (!page->chunk)
+	entry = *(const volatile __u64 *)page;
+	if (!(__u32)entry)
 		return REASON_NO_RULE;
-	chunk = page->chunk - 1;
+	known = known_rule(walk, entry, index, vaddr, &tag);
+	if (!((*known ^ tag) >> 16)) {
+		*ret_rule = (__u16)*known;
+		return REASON_NONE;
+	}
+	chunk = (__u32)entry - 1;
 	inner = bpf_map_lookup_elem(&rows, &chunk);
 	if (!inner)
 		return REASON_NO_TABLE;
 	block = bpf_map_lookup_elem(inner, &zero);
 	if (!block)
 		return REASON_NO_TABLE;
-	*ret_rule = unwind_find_rule(block, page->offset, vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
-	return *ret_rule == UNWIND_RULE_NONE ? REASON_NO_RULE : REASON_NONE;
+	*ret_rule = unwind_find_rule(block, (__u32)(entry >> 32), vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	if (*ret_rule == UNWIND_RULE_NONE)
+		return REASON_NO_RULE;
+	*known = tag | *ret_rule;
+	return REASON_NONE;
 }
 
 __attribute__((noinline)) int walk_linked(struct walk *walk)

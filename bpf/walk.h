@@ -16,6 +16,10 @@
 #define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
 #include "unwind_row.h"
 
+/* The rules met last, by pc: a word is a tag above UNWIND_RULE's 16 bits. The same return addresses come again and
+ * again, and one load is less than a search. With the rest of a walk it fits the kernel's largest per-CPU value. */
+#define WALK_KNOWN_RULES 2048
+
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
 	__u64 start_ns;
 	__u32 tgid, exec_id, version;
@@ -41,9 +45,12 @@ struct walk {
 	struct sample_key key;
 	struct stack_key stack;
 	struct sample_value value;
+	__u64 known_rules[WALK_KNOWN_RULES];
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
 	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */
 };
+
+_Static_assert(sizeof(struct walk) <= 32768, "PCPU_MIN_UNIT_SIZE is the most that a CPU's value may have");
 
 /* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's
  * table in `table`; `at` and `before` must come from it. */
