@@ -122,6 +122,7 @@ static uint32_t unknown_frame(struct aggregate *aggregate)
 	return aggregate->unknown_note;
 }
 
+/* In place of what a stack deeper than SAMPLE_MAX_DEPTH lacks in its middle, so that its root still groups. */
 static uint32_t gap_frame(struct aggregate *aggregate)
 {
 	if (!aggregate->gap_note)

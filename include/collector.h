@@ -35,6 +35,7 @@ struct view_container {
 struct view_program { /* a BPF program of ours */
 	const char *name;
 	uint64_t run_ns, run_count;
+	uint64_t verified; /* instructions that the kernel's verifier walked at load */
 };
 struct view_map {
 	const char *name;

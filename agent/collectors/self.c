@@ -18,6 +18,11 @@ static int add_programs(const struct host_view *view, struct metric_set *set)
 	for (size_t i = 0; i < view->program_count; i++)
 		error = error ?: metric_add_count(set, view->programs[i].run_count, "program",
 						  view->programs[i].name, NULL);
+	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_bpf_verified_instructions",
+					    "Instructions the kernel's verifier walked to accept a program.");
+	for (size_t i = 0; i < view->program_count; i++)
+		error = error ?: metric_add_count(set, view->programs[i].verified, "program",
+						  view->programs[i].name, NULL);
 	return error;
 }
 

@@ -167,7 +167,7 @@ static const struct view_container containers[] = {
 	{ .container = "web", .pod = "p", .namespace_ = "n", .id = "2", .user_ns = 2000000000, .gone = true },
 	{ .container = NULL, .user_ns = 99 },
 };
-static const struct view_program programs[] = { { "sample", 1500000000, 10 } };
+static const struct view_program programs[] = { { "sample", 1500000000, 10, 4000 } };
 static const struct view_map maps[] = { { "counts", 4096 } };
 static const char *const degraded[] = { "no_debuginfo" };
 
@@ -246,6 +246,7 @@ static void test_agent(void **state)
 	assert_string_equal(label_of(find_sample(set, "wick_build_info", NULL, ""), "version"), WICK_VERSION);
 	assert_true(value_of(find_sample(set, "wick_degraded", "cause", "no_debuginfo")) == 1);
 	assert_true(value_of(find_sample(set, "wick_bpf_run_seconds_total", "program", "sample")) == 1.5);
+	assert_true(value_of(find_sample(set, "wick_bpf_verified_instructions", "program", "sample")) == 4000);
 	assert_true(value_of(find_sample(set, "wick_bpf_map_bytes", "map", "counts")) == 4096);
 	durations = find_sample(set, "wick_sample_duration_seconds", NULL, "")->histogram;
 	assert_true(durations->bounds[0] == 1.024e-6 && durations->sum == 8e-6);

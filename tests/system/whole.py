@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 
-from harness import read_pprof, until
+from harness import B, read_pprof, until
 
 FREQUENCY = 499
 YOUNG = 2  # seconds left out at the begin: the first one, and what a slice of the store reaches back
@@ -60,7 +60,7 @@ def run(program):
     with open(program.source or os.devnull) as file, contextlib.ExitStack() as stack:
         begin = time.time()
         process = subprocess.Popen(program.argv, stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=program.environment)
+                                   env=program.environment, cwd=f"{B}/workloads")  # where node leaves its log
         if program.pest:
             stack.callback(subprocess.Popen([*program.pest, str(process.pid)]).wait)
 
