@@ -319,6 +319,7 @@ void drain_accounting(struct drain *drain, struct view_accounting *ret_view)
 		view.taken += live.taken;
 		view.pending += live.taken - sum_lost(&live) - (settled->taken - sum_lost(settled));
 		view.frames += live.frames;
+		view.searched += live.searched;
 		view.run_ns += live.run_ns;
 		view.run_max_ns = live.max_ns > view.run_max_ns ? live.max_ns : view.run_max_ns;
 		for (int bucket = 0; bucket < DURATION_BUCKETS; bucket++)

@@ -293,7 +293,7 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->value.table_version = 0;
 	read_name(&walk->value, task);
 	walk->deadline_ns = now + knobs.max_sample_ns;
-	walk->depth = walk->walked = 0;
+	walk->depth = walk->walked = walk->searched = 0;
 }
 
 static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 set,
@@ -314,6 +314,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	else
 		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
 	counted->frames += walk->walked;
+	counted->searched += walk->searched;
 	value = find_count(set, &walk->key);
 	if (value) {
 		count_again(value, &walk->value);

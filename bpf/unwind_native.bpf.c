@@ -161,6 +161,7 @@ static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u
 	if (*ret_rule == UNWIND_RULE_NONE)
 		return REASON_NO_RULE;
 	*known = tag | *ret_rule;
+	walk->searched++;
 	return REASON_NONE;
 }
 

@@ -36,6 +36,7 @@ struct walk {
 	__u32 window_limit; /* words may begin at offsets below it */
 	__u32 depth;      /* frames kept, a gap among them where there are more than SAMPLE_MAX_DEPTH */
 	__u32 walked;     /* frames met */
+	__u32 searched;   /* of these whose rule had to be looked for in the rows */
 	__u32 reason;     /* why the walk ended */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
 	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that

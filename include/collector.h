@@ -20,7 +20,7 @@ struct view_accounting { /* one consistent reading: taken == stored + sum(lost) 
 	uint64_t taken, stored, pending;
 	uint64_t lost[REASON_COUNT];
 	uint64_t user[REASON_COUNT], kernel[REASON_COUNT]; /* stacks by outcome */
-	uint64_t frames;
+	uint64_t frames, searched; /* see abi/knobs.h */
 	uint64_t run_ns, run_max_ns, runs[DURATION_BUCKETS]; /* time in the handler, see abi/duration.h */
 	uint64_t copies, copies_limited, copies_full; /* stacks copied, or not: past the rate, no room in the ring */
 };

@@ -33,7 +33,7 @@ ABI_SIZE(struct knobs, 16);
  */
 struct sample_counters {
 	__u64 taken;
-	__u64 frames;               /* user frames walked */
+	__u64 frames, searched;     /* user frames walked; rules not known by their pc, but looked for in the rows */
 	__u64 run_ns, max_ns;       /* time spent in the handler, in all and at most in one run */
 	__u64 runs[DURATION_BUCKETS]; /* by how long they took */
 	__u64 user[REASON_COUNT];   /* user stacks by outcome; [REASON_NONE] is complete */

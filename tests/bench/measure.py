@@ -125,7 +125,7 @@ class Child:
 
 DURATION_FIRST_BITS, DURATION_LAST_BITS, DURATION_STEP_BITS = 7, 21, 3  # include/abi/duration.h
 DURATION_BUCKETS = (DURATION_LAST_BITS - DURATION_FIRST_BITS << DURATION_STEP_BITS) + 2
-DURATION_OFFSET = 4 * 8  # of `runs` in struct sample_counters, include/abi/knobs.h
+DURATION_OFFSET = 5 * 8  # of `runs` in struct sample_counters, include/abi/knobs.h
 
 
 class Durations:
