@@ -104,10 +104,11 @@ void drain_free(struct drain *drain)
 	free(drain);
 }
 
-/* The sum over CPUs of one set's counters. The lock must be held: per_cpu is shared. */
+/* The sum over CPUs of one set's counters, of max_ns the largest. The lock must be held: per_cpu is shared. */
 static int read_counters(struct drain *drain, uint32_t set, struct sample_counters *ret_sum)
 {
 	struct sample_counters sum = { 0 };
+	uint64_t max_ns = 0;
 	uint64_t *to = (uint64_t *)&sum;
 
 	if (bpf_map_lookup_elem(loader_map_fd(drain->loader, LOADER_COUNTERS), &set, drain->per_cpu))
@@ -117,7 +118,10 @@ static int read_counters(struct drain *drain, uint32_t set, struct sample_counte
 
 		for (size_t i = 0; i < sizeof(sum) / sizeof(*to); i++)
 			to[i] += from[i];
+		if (drain->per_cpu[cpu].max_ns > max_ns)
+			max_ns = drain->per_cpu[cpu].max_ns;
 	}
+	sum.max_ns = max_ns;
 	*ret_sum = sum;
 	return 0;
 }
@@ -315,8 +319,11 @@ void drain_accounting(struct drain *drain, struct view_accounting *ret_view)
 		view.taken += live.taken;
 		view.pending += live.taken - sum_lost(&live) - (settled->taken - sum_lost(settled));
 		view.frames += live.frames;
-		view.runs_timed += live.runs_timed;
+		view.searched += live.searched;
 		view.run_ns += live.run_ns;
+		view.run_max_ns = live.max_ns > view.run_max_ns ? live.max_ns : view.run_max_ns;
+		for (int bucket = 0; bucket < DURATION_BUCKETS; bucket++)
+			view.runs[bucket] += live.runs[bucket];
 		view.copies += live.snapshots;
 		view.copies_limited += live.snapshots_limited;
 		view.copies_full += live.snapshots_full;

@@ -358,6 +358,7 @@ size_t loader_programs(struct loader *loader, const struct view_program **ret_pr
 		view->name = bpf_program__name(program);
 		view->run_ns = info.run_time_ns;
 		view->run_count = info.run_cnt;
+		view->verified = info.verified_insns;
 		loader->program_count++;
 	}
 	*ret_programs = loader->programs;

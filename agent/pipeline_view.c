@@ -33,14 +33,6 @@ static uint64_t own_cpu_ns(const struct pipeline *pipeline)
 	return sum;
 }
 
-/* Kernel side: the mean of the timed handler runs stands for all of them. */
-static uint64_t kernel_cpu_ns(const struct view_accounting *accounting)
-{
-	if (!accounting->runs_timed)
-		return 0;
-	return (uint64_t)((double)accounting->run_ns / (double)accounting->runs_timed * (double)accounting->taken);
-}
-
 void pipeline_view_second(struct pipeline *pipeline)
 {
 	struct view_accounting accounting;
@@ -49,7 +41,7 @@ void pipeline_view_second(struct pipeline *pipeline)
 	drain_accounting(pipeline->drain, &accounting);
 	second.taken = accounting.taken;
 	second.busy_ns = sampler_busy_ns(pipeline->sampler);
-	second.own_cpu_ns = own_cpu_ns(pipeline) + kernel_cpu_ns(&accounting);
+	second.own_cpu_ns = own_cpu_ns(pipeline) + accounting.run_ns;
 	second.wall_ns = clock_monotonic_ns();
 	pthread_mutex_lock(&pipeline->view_lock);
 	process_table_get_stats(pipeline->processes, &pipeline->process_stats);

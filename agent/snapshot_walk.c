@@ -5,6 +5,9 @@
  */
 #include "snapshot_walk.h"
 
+#include "abi/knobs.h"
+#include "unwind_gap.h"
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -114,6 +117,22 @@ static bool advance(struct host_walk *walk, uint64_t pc)
 	return !reason && walk->regs.pc;
 }
 
+/* As the kernel side's walk_leave_gap. */
+static uint32_t leave_gap(uint32_t depth, enum reason reason, uint64_t *frames)
+{
+	uint64_t outer[SAMPLE_OUTER_FRAMES];
+
+	if (depth <= SAMPLE_MAX_DEPTH)
+		return depth;
+	if (reason == REASON_TIME)
+		return SAMPLE_INNER_FRAMES;
+	for (uint32_t i = 0; i < SAMPLE_OUTER_FRAMES; i++)
+		outer[i] = frames[unwind_gap_outer(depth, i)];
+	frames[SAMPLE_INNER_FRAMES] = SAMPLE_FRAME_GAP;
+	memcpy(frames + SAMPLE_INNER_FRAMES + 1, outer, sizeof(outer));
+	return SAMPLE_MAX_DEPTH + 1;
+}
+
 uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const struct process *process,
 		       const struct snapshot_rules *rules, uint64_t *ret_frames, enum reason *ret_reason)
 {
@@ -127,8 +146,8 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 	for (;;) {
 		uint64_t frame = walk.regs.pc, pc = frame - !walk.regs.exact;
 
-		if (depth == SAMPLE_MAX_USER_FRAMES) {
-			walk.reason = REASON_DEPTH;
+		if (depth == KNOB_MAX_STEPS) { /* less than its time: a step takes 40 ns */
+			walk.reason = REASON_TIME;
 			break;
 		}
 		walk.mapping = find_mapping(process, pc);
@@ -137,12 +156,12 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 			if (walk.doubt || frame >> 63)
 				break; /* what a frame pointer led to is no frame */
 		}
-		ret_frames[depth++] = walk.regs.exact ? frame | SAMPLE_FRAME_EXACT : frame;
+		ret_frames[unwind_gap_place(depth++)] = walk.regs.exact ? frame | SAMPLE_FRAME_EXACT : frame;
 		if (!walk.mapping || !advance(&walk, pc))
 			break;
 	}
 	if (walk.regs.reg[UNWIND_RSP] == copy->start_stack)
 		walk.reason = REASON_NONE; /* the root, though its entry may have no rule that says so */
 	*ret_reason = walk.reason;
-	return depth;
+	return leave_gap(depth, walk.reason, ret_frames);
 }

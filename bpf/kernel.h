@@ -30,6 +30,10 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct vm_area_struct {
+	unsigned long vm_end;
+};
+
 struct mm_struct {
 	unsigned long start_stack; /* where the first thread's stack began */
 };

@@ -13,7 +13,6 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define TIMED_RUNS 64 /* one run in so many is timed */
 #define EEXIST_ERROR (-17)
 
 /* The look-ups stay apart so that each names one map: only then the kernel inlines them. */
@@ -42,7 +41,7 @@ static __always_inline bool has_stack(__u32 set, const struct stack_key *key)
 
 struct store {
 	struct walk *walk;
-	__u32 set, from, chunks, failed;
+	__u32 set, from, gap, chunks, failed; /* gap: frames between the innermost and the outermost that are kept */
 };
 
 /* From the last chunk to the leaf's. */
@@ -52,6 +51,8 @@ static long store_chunk(__u32 index, struct store *store)
 	__u32 chunk = store->chunks - 1 - index, at = store->from + chunk * SAMPLE_CHUNK_FRAMES;
 	long error;
 
+	if (chunk >= SAMPLE_INNER_FRAMES / SAMPLE_CHUNK_FRAMES)
+		at += store->gap;
 	UNWIND_HIDE(at);
 	if (at > WALK_FRAMES - SAMPLE_CHUNK_FRAMES)
 		return 1;
@@ -66,9 +67,10 @@ static long store_chunk(__u32 index, struct store *store)
  * itself: 6.1 takes no key from memory that came as an argument. */
 __attribute__((noinline)) int sample_store_stack(__u32 set, __u32 from, __u32 depth)
 {
-	__u32 zero = 0, end = from + depth;
+	__u32 zero = 0, gap = depth > SAMPLE_MAX_DEPTH ? WALK_OUTER - SAMPLE_INNER_FRAMES : 0;
+	__u32 end = from + depth + gap;
 	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
-	struct store store = { .walk = walk, .set = set, .from = from };
+	struct store store = { .walk = walk, .set = set, .from = from, .gap = gap };
 
 	if (!walk)
 		return 1;
@@ -106,8 +108,7 @@ static __always_inline int count(struct walk *walk, __u32 set)
 	return 0;
 }
 
-/* Everything a key met for the first time needs. 0, or 1 when it was lost. The kernel's frames go first: storing
- * a deep user stack overwrites where they lie. */
+/* Everything a key met for the first time needs. 0, or 1 when it was lost. */
 __attribute__((noinline)) int sample_count_new(__u32 set)
 {
 	__u32 zero = 0;
@@ -186,7 +187,7 @@ static __always_inline void keep_leaf(struct walk *walk, enum reason reason)
 {
 	walk->frames[0] = walk->regs.pc | SAMPLE_FRAME_EXACT;
 	walk->hash = walk_hash(0, walk->frames[0]) | 1;
-	walk->depth = 1;
+	walk->depth = walk->walked = 1;
 	walk->reason = reason;
 }
 
@@ -292,7 +293,7 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->value.table_version = 0;
 	read_name(&walk->value, task);
 	walk->deadline_ns = now + knobs.max_sample_ns;
-	walk->depth = 0;
+	walk->depth = walk->walked = walk->searched = 0;
 }
 
 static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 set,
@@ -312,7 +313,8 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 		walk->key.flags |= SAMPLE_KTHREAD;
 	else
 		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
-	counted->frames += walk->depth;
+	counted->frames += walk->walked;
+	counted->searched += walk->searched;
 	value = find_count(set, &walk->key);
 	if (value) {
 		count_again(value, &walk->value);
@@ -326,6 +328,18 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	reason = walk->key.kernel_reason;
 	if (in_kernel && reason < REASON_COUNT)
 		counted->kernel[reason]++;
+}
+
+static __always_inline void count_time(struct sample_counters *counted, __u64 ns)
+{
+	__u32 bucket = duration_bucket(ns);
+
+	counted->run_ns += ns;
+	if (ns > counted->max_ns)
+		counted->max_ns = ns;
+	UNWIND_HIDE(bucket);
+	if (bucket < DURATION_BUCKETS)
+		counted->runs[bucket]++;
 }
 
 SEC("perf_event")
@@ -349,10 +363,7 @@ int sample(struct kernel_regs *ctx)
 	}
 	now = bpf_ktime_get_ns();
 	take(walk, counted, set, ctx, now);
-	if (!(counted->taken % TIMED_RUNS)) {
-		counted->run_ns += bpf_ktime_get_ns() - now;
-		counted->runs_timed++;
-	}
+	count_time(counted, bpf_ktime_get_ns() - now);
 	return 0;
 }
 

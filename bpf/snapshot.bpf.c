@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 
 #define SECOND_NS 1000000000ULL
+#define FIRST_STACK_BYTES (128ULL << 20) /* nothing else is mapped so near below it (MIN_GAP, arch/x86/mm/mmap.c) */
 #define PIECES (SNAPSHOT_BYTES / SNAPSHOT_PIECE + 1) /* the first is the rest of a page */
 
 struct snapshot_scratch {
@@ -51,16 +52,28 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 	return scratch->copies++ < SNAPSHOT_RATE;
 }
 
-/* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
- * needs; of the others the end is not known, the first failing read tells. */
-static __always_inline __u32 bytes_wanted(__u64 from, __u64 end)
+static long note_end(struct task_struct *task, struct vm_area_struct *mapping, __u64 *end)
 {
+	*end = mapping->vm_end;
+	return 0;
+}
+
+/* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
+ * needs; another lies in a mapping of its own, and what is behind that is none of ours. Where the kernel will not
+ * tell, because somebody changes the mappings right now, the first failing read ends it. */
+static __always_inline __u32 bytes_wanted(struct task_struct *task, __u64 from, __u64 end)
+{
+	if (end - from > FIRST_STACK_BYTES) {
+		end = 0;
+		if (bpf_find_vma(task, from, note_end, &end, 0) || end <= from)
+			return SNAPSHOT_BYTES;
+	}
 	return end - from < SNAPSHOT_BYTES ? (__u32)(end - from) : SNAPSHOT_BYTES;
 }
 
-static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 from)
+static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, struct task_struct *task, __u64 from)
 {
-	__u32 wanted = bytes_wanted(from, scratch->snapshot.start_stack), done = 0;
+	__u32 wanted = bytes_wanted(task, from, scratch->snapshot.start_stack), done = 0;
 
 	scratch->snapshot.from = from;
 	for (int i = 0; i < PIECES; i++) {
@@ -88,6 +101,7 @@ static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, __u64 
 __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 {
 	__u32 zero = 0, done;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct snapshot_scratch *scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
 	struct sample_counters *counted;
 	struct snapshot *snapshot;
@@ -106,10 +120,10 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	snapshot->id = SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
 	snapshot->time_ns = walk->value.last_ns;
 	snapshot->tgid = walk->key.tgid;
-	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
+	snapshot->start_stack = task->mm->start_stack;
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
-	done = copy_stack(scratch, walk->regs.reg[UNWIND_RSP]);
+	done = copy_stack(scratch, task, walk->regs.reg[UNWIND_RSP]);
 	UNWIND_HIDE(done);
 	if (done > SNAPSHOT_BYTES)
 		return 0;

@@ -8,6 +8,7 @@
  * the same state and checks the body once. Functions that are not static are verified once, by themselves.
  */
 #include "maps.bpf.h"
+#include "unwind_gap.h"
 
 #define INDEX_BITS 12 /* halvings that find one of UNWIND_MAX_PROCESS_MAPPINGS */
 _Static_assert(1 << INDEX_BITS >= UNWIND_MAX_PROCESS_MAPPINGS, "the search for a mapping is too short");
@@ -118,27 +119,50 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	return 0;
 }
 
+/* The word where a rule is kept, and what its upper 48 bits are then: of the address, and of the directory's entry,
+ * which is another once the page's rows are. */
+static __always_inline __u64 *known_rule(struct walk *walk, __u64 entry, __u32 index, __u64 vaddr, __u64 *ret_tag)
+{
+	__u64 place = (__u64)index << UNWIND_PAGE_BITS | (vaddr & ((1U << UNWIND_PAGE_BITS) - 1)), slot;
+
+	slot = place ^ place >> 13;
+	*ret_tag = (entry * 0x9e3779b97f4a7c15ULL + place) * 0xd6e8feb86659fd93ULL & ~0xffffULL;
+	UNWIND_HIDE(slot);
+	return &walk->known_rules[slot & (WALK_KNOWN_RULES - 1)];
+}
+
 /* 0 and the rule, or the reason why there is none. */
-static __always_inline enum reason find_rule(const struct walk *walk, __u64 vaddr, __u16 *ret_rule)
+static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u16 *ret_rule)
 {
 	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
 	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	__u64 entry, tag, *known;
 	const void *block;
 	void *inner;
 
 	if (!page)
 		return REASON_NO_TABLE;
-	if (!page->chunk)
+	entry = *(const volatile __u64 *)page;
+	if (!(__u32)entry)
 		return REASON_NO_RULE;
-	chunk = page->chunk - 1;
+	known = known_rule(walk, entry, index, vaddr, &tag);
+	if (!((*known ^ tag) >> 16)) {
+		*ret_rule = (__u16)*known;
+		return REASON_NONE;
+	}
+	chunk = (__u32)entry - 1;
 	inner = bpf_map_lookup_elem(&rows, &chunk);
 	if (!inner)
 		return REASON_NO_TABLE;
 	block = bpf_map_lookup_elem(inner, &zero);
 	if (!block)
 		return REASON_NO_TABLE;
-	*ret_rule = unwind_find_rule(block, page->offset, vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
-	return *ret_rule == UNWIND_RULE_NONE ? REASON_NO_RULE : REASON_NONE;
+	*ret_rule = unwind_find_rule(block, (__u32)(entry >> 32), vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	if (*ret_rule == UNWIND_RULE_NONE)
+		return REASON_NO_RULE;
+	*known = tag | *ret_rule;
+	walk->searched++;
+	return REASON_NONE;
 }
 
 __attribute__((noinline)) int walk_linked(struct walk *walk)
@@ -189,6 +213,7 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 {
 	struct walk *walk = loop->walk;
 	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact;
+	__u32 place = unwind_gap_place(index);
 
 	if (pc < walk->at.start || pc >= walk->at.end) {
 		if (walk_find_mapping(walk, pc)) {
@@ -201,105 +226,72 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 	if (walk->regs.exact)
 		frame |= SAMPLE_FRAME_EXACT;
 	walk->depth = index + 1;
-	if (index < SAMPLE_INNER_FRAMES)
-		walk->hash = walk_hash(walk->hash, frame);
-	else if (index >= SAMPLE_MAX_USER_FRAMES) /* of the outer ones the last SAMPLE_OUTER_FRAMES stay */
-		index = SAMPLE_INNER_FRAMES + (index & (SAMPLE_OUTER_FRAMES - 1));
-	UNWIND_HIDE(index);
-	index &= SAMPLE_MAX_USER_FRAMES - 1;
-	walk->frames[index] = frame;
+	walk->hash = walk_hash(walk->hash, frame);
+	UNWIND_HIDE(place);
+	place &= SAMPLE_MAX_DEPTH - 1;
+	walk->frames[place] = frame;
 	if (!walk->at.end)
 		return 1;
 	if (advance(walk, pc))
 		return 1;
-	walk->reason = REASON_DEPTH; /* unless another turn says better */
-	if (index % 64 == 63 && bpf_ktime_get_ns() > walk->deadline_ns) {
-		walk->reason = REASON_TIME;
-		return 1;
-	}
+	walk->reason = REASON_TIME; /* unless another turn says better */
+	if (index % 64 != 63)
+		return 0;
+	if (index == SAMPLE_INNER_FRAMES - 1)
+		walk->inner_hash = walk->hash;
+	return bpf_ktime_get_ns() > walk->deadline_ns;
+}
+
+static long keep_outer(__u32 index, struct walk_loop *loop)
+{
+	struct walk *walk = loop->walk;
+	__u32 from = unwind_gap_outer(walk->walked, index), to = index & (SAMPLE_OUTER_FRAMES - 1);
+	__u64 frame;
+
+	UNWIND_HIDE(from);
+	from &= SAMPLE_MAX_DEPTH - 1;
+	frame = walk->frames[from];
+	walk->hash = walk_hash(walk->hash, frame);
+	UNWIND_HIDE(to);
+	to &= SAMPLE_OUTER_FRAMES - 1;
+	walk->frames[WALK_OUTER + 1 + to] = frame;
 	return 0;
 }
 
-/* ---- stacks deeper than SAMPLE_INNER_FRAMES: what lies behind those is a ring until the walk has ended ------- */
-
-struct outer_loop {
-	struct walk *walk;
-	__u32 from, last; /* of SAMPLE_OUTER_FRAMES, both ends of the piece that is turned round */
-};
-
-static __always_inline __u64 *outer_frame(struct walk *walk, __u32 index)
-{
-	UNWIND_HIDE(index);
-	index &= SAMPLE_OUTER_FRAMES - 1;
-	return &walk->frames[SAMPLE_INNER_FRAMES + index];
-}
-
-static long outer_swap(__u32 index, struct outer_loop *loop)
-{
-	__u64 *low = outer_frame(loop->walk, loop->from + index), *high = outer_frame(loop->walk, loop->last - index);
-	__u64 frame = *low;
-
-	*low = *high;
-	*high = frame;
-	return 0;
-}
-
-static __always_inline void outer_reverse(struct walk *walk, __u32 from, __u32 count)
-{
-	struct outer_loop loop = { .walk = walk, .from = from, .last = from + count - 1 };
-
-	bpf_loop(count / 2, outer_swap, &loop, 0);
-}
-
-static long outer_hash(__u32 index, struct walk_loop *loop)
-{
-	loop->walk->hash = walk_hash(loop->walk->hash, *outer_frame(loop->walk, index));
-	return 0;
-}
-
-/*
- * Puts the ring in order, which turns both of its parts round and then the whole, and hashes what is kept. How many
- * frames were left out is no part of it: else a recursion would make a new stack at every depth.
- */
-__attribute__((noinline)) int walk_outer(struct walk *walk)
+/* A stack that was not walked to its end keeps no outer part: which frames that were would be chance, and each
+ * sample a stack of its own. */
+__attribute__((noinline)) int walk_leave_gap(struct walk *walk)
 {
 	struct walk_loop loop = { .walk = walk };
-	__u32 first;
 
 	if (!walk)
+		return 1;
+	walk->depth = SAMPLE_INNER_FRAMES;
+	walk->hash = walk->inner_hash;
+	if (walk->reason == REASON_TIME)
 		return 0;
-	if (walk->depth > SAMPLE_MAX_USER_FRAMES) {
-		first = walk->depth & (SAMPLE_OUTER_FRAMES - 1); /* where the next one would have gone: the oldest */
-		outer_reverse(walk, 0, first);
-		outer_reverse(walk, first, SAMPLE_OUTER_FRAMES - first);
-		outer_reverse(walk, 0, SAMPLE_OUTER_FRAMES);
-		walk->depth = SAMPLE_MAX_USER_FRAMES;
-		walk->key.flags |= SAMPLE_GAP;
-		walk->hash = walk_hash(walk->hash, SAMPLE_GAP);
-	}
-	bpf_loop(walk->depth - SAMPLE_INNER_FRAMES, outer_hash, &loop, 0);
+	walk->depth = SAMPLE_MAX_DEPTH + 1;
+	walk->hash = walk_hash(walk->hash, SAMPLE_FRAME_GAP);
+	walk->frames[WALK_OUTER] = SAMPLE_FRAME_GAP;
+	bpf_loop(SAMPLE_OUTER_FRAMES, keep_outer, &loop, 0);
 	return 0;
 }
 
 __attribute__((noinline)) int unwind_native(struct walk *walk)
 {
 	struct walk_loop loop = { .walk = walk };
-	__u32 limit = knobs.max_steps;
 
 	if (!walk)
 		return 1;
-	if (limit > KNOB_MAX_STEPS)
-		limit = KNOB_MAX_STEPS;
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
-	bpf_loop(limit, walk_frame, &loop, 0);
-	if (walk->depth == limit && limit < KNOB_MAX_STEPS && walk->reason == REASON_DEPTH)
-		walk->reason = REASON_TIME;
-	if (walk->depth > SAMPLE_INNER_FRAMES)
-		walk_outer(walk);
+	bpf_loop(knobs.max_steps, walk_frame, &loop, 0);
+	walk->walked = walk->depth;
+	if (walk->depth > SAMPLE_MAX_DEPTH)
+		walk_leave_gap(walk);
 	if (walk->depth && !walk->hash)
 		walk->hash = 1;
 	return 0;

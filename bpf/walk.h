@@ -8,11 +8,17 @@
 
 #define WALK_WINDOW 1024 /* bytes of stack read at a time; more gains nothing */
 
-#define WALK_KERNEL SAMPLE_MAX_USER_FRAMES /* where the kernel's frames begin in walk.frames */
-#define WALK_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES)
+/* Where frames begin in walk.frames: the outermost behind a gap, the gap first; the kernel's. */
+#define WALK_OUTER SAMPLE_MAX_DEPTH
+#define WALK_KERNEL (WALK_OUTER + SAMPLE_OUTER_FRAMES + SAMPLE_CHUNK_FRAMES)
+#define WALK_FRAMES (WALK_KERNEL + SAMPLE_MAX_KERNEL_FRAMES)
 
 #define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
 #include "unwind_row.h"
+
+/* The rules met last, by pc: a word is a tag above UNWIND_RULE's 16 bits. The same return addresses come again and
+ * again, and one load is less than a search. With the rest of a walk it fits the kernel's largest per-CPU value. */
+#define WALK_KNOWN_RULES 2048
 
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
 	__u64 start_ns;
@@ -23,11 +29,14 @@ struct walk_table { /* the process's mapping table, and all that parts it from a
 struct walk {
 	struct unwind_regs regs;
 	__u64 hash;
+	__u64 inner_hash; /* of the innermost SAMPLE_INNER_FRAMES */
 	__u64 deadline_ns;
 	__u64 word;       /* what walk_fetch read */
 	__u64 window_at;  /* user address of window[0] */
 	__u32 window_limit; /* words may begin at offsets below it */
-	__u32 depth;      /* frames stored */
+	__u32 depth;      /* frames kept, a gap among them where there are more than SAMPLE_MAX_DEPTH */
+	__u32 walked;     /* frames met */
+	__u32 searched;   /* of these whose rule had to be looked for in the rows */
 	__u32 reason;     /* why the walk ended */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
 	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that
@@ -37,9 +46,12 @@ struct walk {
 	struct sample_key key;
 	struct stack_key stack;
 	struct sample_value value;
+	__u64 known_rules[WALK_KNOWN_RULES];
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
 	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */
 };
+
+_Static_assert(sizeof(struct walk) <= 32768, "PCPU_MIN_UNIT_SIZE is the most that a CPU's value may have");
 
 /* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's
  * table in `table`; `at` and `before` must come from it. */

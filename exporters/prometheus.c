@@ -40,15 +40,27 @@ static void add_double(struct buf *out, double value)
 	buf_add_string(out, text);
 }
 
-static void add_sample(struct buf *out, const char *name, const struct metric_sample *sample)
+/* A series: name, suffix and labels, of a bucket with its bound. */
+static void add_series(struct buf *out, const char *name, const char *suffix, const struct metric_sample *sample,
+		       const double *bound)
 {
-	buf_add_string(out, name);
+	buf_printf(out, "%s%s", name, suffix);
 	for (size_t i = 0; i < sample->label_count; i++) {
 		buf_printf(out, "%c%s=\"", i ? ',' : '{', sample->labels[i].name);
 		add_escaped(out, sample->labels[i].value, true);
 		buf_add_char(out, '"');
 	}
-	buf_add_string(out, sample->label_count ? "} " : " ");
+	if (bound) {
+		buf_add_string(out, sample->label_count ? ",le=\"" : "{le=\"");
+		add_double(out, *bound);
+		buf_add_char(out, '"');
+	}
+	buf_add_string(out, sample->label_count || bound ? "} " : " ");
+}
+
+static void add_sample(struct buf *out, const char *name, const struct metric_sample *sample)
+{
+	add_series(out, name, "", sample, NULL);
 	if (sample->is_integer)
 		buf_printf(out, "%" PRIu64, sample->integer);
 	else
@@ -56,9 +68,28 @@ static void add_sample(struct buf *out, const char *name, const struct metric_sa
 	buf_add_char(out, '\n');
 }
 
+static void add_histogram(struct buf *out, const char *name, const struct metric_sample *sample)
+{
+	const struct metric_histogram *histogram = sample->histogram;
+	const double no_bound = INFINITY;
+
+	for (size_t i = 0; i < histogram->bucket_count; i++) {
+		add_series(out, name, "_bucket", sample, &histogram->bounds[i]);
+		buf_printf(out, "%" PRIu64 "\n", histogram->counts[i]);
+	}
+	add_series(out, name, "_bucket", sample, &no_bound);
+	buf_printf(out, "%" PRIu64 "\n", histogram->count);
+	add_series(out, name, "_sum", sample, NULL);
+	add_double(out, histogram->sum);
+	buf_add_char(out, '\n');
+	add_series(out, name, "_count", sample, NULL);
+	buf_printf(out, "%" PRIu64 "\n", histogram->count);
+}
+
 static int encode_metrics(const struct metric_set *set, struct buf *out)
 {
-	static const char *const types[] = { [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge" };
+	static const char *const types[] = { [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge",
+					     [METRIC_HISTOGRAM] = "histogram" };
 
 	for (size_t i = 0; i < set->family_count; i++) {
 		const struct metric_family *family = &set->families[i];
@@ -69,7 +100,8 @@ static int encode_metrics(const struct metric_set *set, struct buf *out)
 		add_escaped(out, family->help, false);
 		buf_printf(out, "\n# TYPE %s %s\n", family->name, types[family->type]);
 		for (size_t j = 0; j < family->sample_count; j++)
-			add_sample(out, family->name, &family->samples[j]);
+			(family->type == METRIC_HISTOGRAM ? add_histogram : add_sample)(out, family->name,
+											&family->samples[j]);
 	}
 	return out->failed ? -ENOMEM : 0;
 }

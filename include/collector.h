@@ -20,7 +20,8 @@ struct view_accounting { /* one consistent reading: taken == stored + sum(lost) 
 	uint64_t taken, stored, pending;
 	uint64_t lost[REASON_COUNT];
 	uint64_t user[REASON_COUNT], kernel[REASON_COUNT]; /* stacks by outcome */
-	uint64_t frames, runs_timed, run_ns;
+	uint64_t frames, searched; /* see abi/knobs.h */
+	uint64_t run_ns, run_max_ns, runs[DURATION_BUCKETS]; /* time in the handler, see abi/duration.h */
 	uint64_t copies, copies_limited, copies_full; /* stacks copied, or not: past the rate, no room in the ring */
 };
 
@@ -34,6 +35,7 @@ struct view_container {
 struct view_program { /* a BPF program of ours */
 	const char *name;
 	uint64_t run_ns, run_count;
+	uint64_t verified; /* instructions that the kernel's verifier walked at load */
 };
 struct view_map {
 	const char *name;

@@ -96,10 +96,10 @@ static bool same_labels(const struct metric_sample *a, const struct metric_sampl
 	return true;
 }
 
-/* Two values of one series: counters add up, of gauges the first stands. */
+/* Two values of one series: counters add up, of the others the first stands. */
 static void merge(enum metric_type type, struct metric_sample *into, const struct metric_sample *from)
 {
-	if (type == METRIC_GAUGE)
+	if (type != METRIC_COUNTER)
 		return;
 	if (into->is_integer && from->is_integer) {
 		into->integer += from->integer;
@@ -191,6 +191,21 @@ int metric_add_count(struct metric_set *set, uint64_t value, ...)
 
 	va_start(pairs, value);
 	error = add(set, (struct metric_sample){ .integer = value, .is_integer = 1 }, pairs);
+	va_end(pairs);
+	return error;
+}
+
+int metric_add_histogram(struct metric_set *set, const struct metric_histogram *histogram, ...)
+{
+	struct metric_histogram *copy = arena_alloc(set->arena, sizeof(*copy));
+	va_list pairs;
+	int error;
+
+	if (!copy)
+		return -ENOMEM;
+	*copy = *histogram;
+	va_start(pairs, histogram);
+	error = add(set, (struct metric_sample){ .histogram = copy }, pairs);
 	va_end(pairs);
 	return error;
 }

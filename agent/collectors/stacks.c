@@ -45,6 +45,9 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: add_stacks(set, "kernel", accounting->kernel);
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_user_frames_total", "User frames walked.");
 	error = error ?: metric_add_count(set, accounting->frames, NULL);
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_user_frames_searched_total",
+					    "User frames whose rule had to be searched for: three look-ups, else one.");
+	error = error ?: metric_add_count(set, accounting->searched, NULL);
 	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_rows", "Unwind rows published.");
 	error = error ?: metric_add_count(set, view->rows, NULL);
 	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_row_bytes",

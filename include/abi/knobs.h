@@ -3,6 +3,7 @@
 #ifndef ABI_KNOBS_H
 #define ABI_KNOBS_H
 
+#include "abi/duration.h"
 #include "abi/reason.h"
 #include "abi/sample.h"
 #include "abi/types.h"
@@ -32,8 +33,9 @@ ABI_SIZE(struct knobs, 16);
  */
 struct sample_counters {
 	__u64 taken;
-	__u64 frames;               /* user frames walked */
-	__u64 runs_timed, run_ns;   /* time spent in the handler, where it was measured */
+	__u64 frames, searched;     /* user frames walked; rules not known by their pc, but looked for in the rows */
+	__u64 run_ns, max_ns;       /* time spent in the handler, in all and at most in one run */
+	__u64 runs[DURATION_BUCKETS]; /* by how long they took */
 	__u64 user[REASON_COUNT];   /* user stacks by outcome; [REASON_NONE] is complete */
 	__u64 kernel[REASON_COUNT]; /* kernel stacks likewise */
 	__u64 lost[REASON_COUNT];

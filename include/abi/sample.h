@@ -15,9 +15,11 @@
 
 #define SAMPLE_SETS 2
 #define SAMPLE_CHUNK_FRAMES 32
-#define SAMPLE_MAX_USER_FRAMES 1024  /* frames kept of a user stack; a multiple of SAMPLE_CHUNK_FRAMES */
-#define SAMPLE_INNER_FRAMES 768      /* of a deeper stack so many next to the leaf are kept, */
-#define SAMPLE_OUTER_FRAMES 256      /* and so many next to the root (SAMPLE_GAP); a power of two */
+#define SAMPLE_MAX_DEPTH 1024        /* user frames kept; of a deeper stack that was walked to its end: */
+#define SAMPLE_INNER_FRAMES 768      /* the innermost, */
+#define SAMPLE_FRAME_GAP (~0ULL)     /* this instead of what is between, */
+#define SAMPLE_OUTER_FRAMES 256      /* and the outermost, so that its root still groups */
+#define SAMPLE_MAX_USER_FRAMES (SAMPLE_MAX_DEPTH + SAMPLE_CHUNK_FRAMES) /* all that, in whole chunks */
 #define SAMPLE_MAX_KERNEL_FRAMES 128 /* the kernel's own limit is 127 (sysctl perf_event_max_stack) */
 #define SAMPLE_FRAME_EXACT (1ULL << 63) /* user addresses have this bit clear; kernel frames never carry it */
 
@@ -31,7 +33,7 @@ struct sample_key {
 	__u32 exec_id;      /* self_exec_id: parts two programs of one process */
 	__u8 user_reason;   /* enum reason of the user stack */
 	__u8 kernel_reason; /* enum reason of the kernel stack */
-	__u8 flags;         /* SAMPLE_KTHREAD … */
+	__u8 flags;         /* SAMPLE_KTHREAD, SAMPLE_IN_KERNEL, SAMPLE_SNAPSHOT */
 	__u8 pad;
 };
 ABI_SIZE(struct sample_key, 48);

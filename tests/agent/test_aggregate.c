@@ -125,6 +125,24 @@ static void addresses_become_image_and_elf_address(void **state)
 	window_unref(slice);
 }
 
+static void frames_left_out_are_a_frame_that_says_so(void **state)
+{
+	struct bench *bench = *state;
+	struct window *slice;
+	struct names_frame gap;
+
+	bench->user[2] = bench->user[1];
+	bench->user[1] = SAMPLE_FRAME_GAP;
+	assert_int_equal(take(bench, 3, 0, REASON_NONE), REASON_NONE);
+	slice = aggregate_close(bench->aggregate, 4000, 6000);
+	assert_int_equal(slice->stacks[0].depth, 3);
+	gap = frame_of(bench, slice, 0, 1);
+	assert_int_equal(gap.image, NAMES_IMAGE_NOTE);
+	assert_string_equal(names_get_string(bench->names, gap.lines[0].name), "[gap: frames left out]");
+	assert_int_equal(frame_of(bench, slice, 0, 2).address, 0x401200);
+	window_unref(slice);
+}
+
 /* The call is the last instruction of a mapping: its return address is already the next mapping's. */
 static void a_return_address_is_resolved_at_the_call(void **state)
 {
@@ -204,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(addresses_become_image_and_elf_address, bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(frames_left_out_are_a_frame_that_says_so, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_return_address_is_resolved_at_the_call, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(equal_samples_add_up_and_others_do_not, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(an_unfinished_stack_ends_in_its_reason, bench_setup, bench_teardown),

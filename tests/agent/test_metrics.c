@@ -167,7 +167,7 @@ static const struct view_container containers[] = {
 	{ .container = "web", .pod = "p", .namespace_ = "n", .id = "2", .user_ns = 2000000000, .gone = true },
 	{ .container = NULL, .user_ns = 99 },
 };
-static const struct view_program programs[] = { { "sample", 1500000000, 10 } };
+static const struct view_program programs[] = { { "sample", 1500000000, 10, 4000 } };
 static const struct view_map maps[] = { { "counts", 4096 } };
 static const char *const degraded[] = { "no_debuginfo" };
 
@@ -176,7 +176,8 @@ static struct host_view make_view(void)
 	return (struct host_view){
 		.accounting = { .taken = 110, .stored = 100, .pending = 3, .lost[REASON_COUNTS_MAP_FULL] = 7,
 				.user[REASON_NONE] = 60, .user[REASON_NO_RULE] = 4, .kernel[REASON_NONE] = 50,
-				.runs_timed = 4, .run_ns = 8000 },
+				.run_ns = 8000, .run_max_ns = 5000,
+				.runs = { [0] = 1, [DURATION_BUCKETS - 1] = 8 } },
 		.containers = containers, .container_count = 4, .programs = programs, .program_count = 1,
 		.maps = maps, .map_count = 1, .degraded = degraded, .degraded_count = 1,
 		.coverage_ratio = NAN, .overhead_ratio = 0.004, .frequency = 99, .windows = 12,
@@ -235,14 +236,25 @@ static void test_agent(void **state)
 		"process_resident_memory_bytes", "process_threads", "process_start_time_seconds",
 	};
 	struct host_view view = make_view();
-	struct metric_set *set = metrics_collect(&view);
+	const struct metric_histogram *durations;
+	struct metric_set *set;
 
 	(void)state;
+	view.accounting.runs[duration_bucket(1024)] = 2;
+	view.accounting.runs[duration_bucket(1025)] = 4;
+	set = metrics_collect(&view);
 	assert_string_equal(label_of(find_sample(set, "wick_build_info", NULL, ""), "version"), WICK_VERSION);
 	assert_true(value_of(find_sample(set, "wick_degraded", "cause", "no_debuginfo")) == 1);
 	assert_true(value_of(find_sample(set, "wick_bpf_run_seconds_total", "program", "sample")) == 1.5);
+	assert_true(value_of(find_sample(set, "wick_bpf_verified_instructions", "program", "sample")) == 4000);
 	assert_true(value_of(find_sample(set, "wick_bpf_map_bytes", "map", "counts")) == 4096);
-	assert_true(value_of(find_sample(set, "wick_sample_duration_seconds", NULL, "")) == 2e-6);
+	durations = find_sample(set, "wick_sample_duration_seconds", NULL, "")->histogram;
+	assert_true(durations->bounds[0] == 1.024e-6 && durations->sum == 8e-6);
+	assert_int_equal(durations->counts[0], 3);
+	assert_int_equal(durations->counts[1], 7);
+	assert_int_equal(durations->counts[durations->bucket_count - 1], 7);
+	assert_int_equal(durations->count, 15);
+	assert_true(value_of(find_sample(set, "wick_sample_duration_max_seconds", NULL, "")) == 5e-6);
 	assert_true(value_of(find_sample(set, "wick_overhead_ratio", NULL, "")) == 0.004);
 	assert_true(value_of(find_sample(set, "wick_frames_symbolized", "source", "dwarf")) == 8);
 	assert_true(value_of(find_sample(set, "wick_store_windows", NULL, "")) == 12);

@@ -253,8 +253,28 @@ static void a_stack_that_bites_its_tail_ends(void **state)
 	bench->copy.head.pc = TEXT + SIGNAL + 0x10;
 	put(bench, SP + 40 + 8 * 15, SP);
 	put(bench, SP + 40 + 8 * 16, TEXT + SIGNAL + 0x10);
-	assert_int_equal(walk(bench, &reason), SAMPLE_MAX_USER_FRAMES);
-	assert_int_equal(reason, REASON_DEPTH);
+	assert_true(walk(bench, &reason) == SAMPLE_INNER_FRAMES && reason == REASON_TIME);
+}
+
+static void a_deep_stack_keeps_both_ends(void **state)
+{
+	struct bench *bench = *state;
+	enum reason reason;
+
+	bench->copy.head.bytes = SNAPSHOT_BYTES;
+	bench->copy.head.pc = TEXT + EPILOGUE; /* each frame is a return address alone */
+	for (uint32_t frame = 1; frame < 1500; frame++)
+		put(bench, SP + 8 * frame - 8, TEXT + EPILOGUE + 1 + frame % 251);
+	for (uint32_t depth = 1499; depth > 1020; depth -= depth > 1030 ? 67 : 1) {
+		uint32_t last = depth > SAMPLE_MAX_DEPTH ? SAMPLE_MAX_DEPTH : depth - 1;
+
+		put(bench, SP + 8 * depth - 16, TEXT + ROOT + 0x10);
+		assert_int_equal(walk(bench, &reason), last + 1);
+		assert_true(reason == REASON_NONE && bench->frames[last] == TEXT + ROOT + 0x10);
+		for (uint32_t at = 1; at < last; at++)
+			assert_int_equal(bench->frames[at], last == SAMPLE_MAX_DEPTH && at == SAMPLE_INNER_FRAMES ? SAMPLE_FRAME_GAP :
+					 TEXT + EPILOGUE + 1 + (at + (at > SAMPLE_INNER_FRAMES) * (depth - 1 - last)) % 251);
+	}
 }
 
 /* Registers and words without sense: the walk ends, and reads nothing outside (the address sanitizer looks on). */
@@ -464,6 +484,7 @@ int main(void)
 		BENCH(without_rows_frame_pointers_lead_on),
 		BENCH(an_address_outside_every_mapping_ends_the_walk),
 		BENCH(a_stack_that_bites_its_tail_ends),
+		BENCH(a_deep_stack_keeps_both_ends),
 		BENCH(nonsense_ends_without_harm),
 		BENCH(a_sample_gets_the_frames_of_its_copy),
 		BENCH(without_a_copy_the_leaf_and_its_reason_remain),

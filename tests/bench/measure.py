@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import time
 import urllib.request
@@ -78,16 +79,23 @@ class Child:
         cpu, spent = self.cpu() - cpu, time.monotonic() - begin
         return cpu / spent, self.samples() - samples
 
-    def map_bytes(self):
-        """Of the BPF maps that it holds open."""
+    @staticmethod
+    def map_ids(pid):
+        """id -> bytes of the BPF maps that a process holds open."""
         maps = {}
-        for pid in self.pids():
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+                with contextlib.suppress(FileNotFoundError):  # only that was closed
                     text = open(f"/proc/{pid}/fdinfo/{fd}").read()
                     number = re.search(r"^map_id:\s+(\d+)", text, re.M)
                     if number:
                         maps[number.group(1)] = int(re.search(r"^memlock:\s+(\d+)", text, re.M).group(1))
+        return maps
+
+    def map_bytes(self):
+        maps = {}
+        for pid in self.pids():
+            maps.update(self.map_ids(pid))
         return sum(maps.values())
 
     def memory(self):
@@ -115,6 +123,38 @@ class Child:
         self.close()
 
 
+DURATION_FIRST_BITS, DURATION_LAST_BITS, DURATION_STEP_BITS = 7, 21, 3  # include/abi/duration.h
+DURATION_BUCKETS = (DURATION_LAST_BITS - DURATION_FIRST_BITS << DURATION_STEP_BITS) + 2
+DURATION_OFFSET = 5 * 8  # of `runs` in struct sample_counters, include/abi/knobs.h
+
+
+class Durations:
+    """How long runs of the handler took, by the kernel's own buckets; percentiles in ns are right to 12 %."""
+
+    def __init__(self, counts):
+        self.counts = counts
+
+    def __sub__(self, earlier):
+        return Durations([now - then for now, then in zip(self.counts, earlier.counts)])
+
+    def __add__(self, other):
+        return Durations([a + b for a, b in zip(self.counts, other.counts)])
+
+    @staticmethod
+    def bound(bucket):
+        octave, step = divmod(bucket - 1, 1 << DURATION_STEP_BITS)
+        return (1 << DURATION_FIRST_BITS + octave) + (step + 1 << DURATION_FIRST_BITS + octave >> DURATION_STEP_BITS)
+
+    def percentile(self, share):
+        wanted, seen = share * sum(self.counts), 0
+        for bucket, count in enumerate(self.counts):
+            if count and seen + count >= wanted:
+                low, high = (self.bound(bucket - 1) if bucket else 0), self.bound(bucket)
+                return low + (high - low) * (wanted - seen) / count
+            seen += count
+        return 0.0
+
+
 class Agent(Child):
     def __init__(self):
         begin = time.monotonic()
@@ -139,6 +179,21 @@ class Agent(Child):
 
     def samples(self):
         return self.metric("wick_samples_taken_total")
+
+    def durations(self):
+        """Of all runs so far, from the kernel's map `counters`: /metrics has too few buckets for percentiles."""
+        ids = {number for pid in self.pids() for number in self.map_ids(pid)}
+        shown = [json.loads(subprocess.run(["bpftool", "map", "show", "id", number, "-j"], capture_output=True, text=True,
+                                           check=True).stdout) for number in ids]
+        number = next(str(one["id"]) for one in shown if one["name"] == "counters")
+        dump = json.loads(subprocess.run(["bpftool", "map", "dump", "id", number, "-j"], capture_output=True, text=True,
+                                         check=True).stdout)
+        total = Durations([0] * DURATION_BUCKETS)
+        for entry in dump:
+            for cpu in entry["values"]:
+                raw = bytes(int(byte, 16) for byte in cpu["value"])
+                total += Durations(struct.unpack_from(f"{DURATION_BUCKETS}Q", raw, DURATION_OFFSET))
+        return total
 
     def settle(self):
         """Until no image was added for 15 seconds and the symbolizers have had time to end of idleness."""

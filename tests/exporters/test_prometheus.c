@@ -55,6 +55,33 @@ static void test_text(void **state)
 				      "wick_b{x=\"-inf\"} -Inf\n");
 }
 
+static const struct metric_histogram histogram = { .bucket_count = 2, .bounds = { 1.024e-06, 0.5 }, .counts = { 3, 5 },
+						   .count = 18446744073709551615ULL, .sum = 2.5 };
+
+static void test_histogram(void **state)
+{
+	struct metric_set *set = metric_set_new();
+	auto_buf struct buf out = { 0 };
+
+	(void)state;
+	metric_family_open(set, METRIC_HISTOGRAM, "wick_h_seconds", "H.");
+	metric_add_histogram(set, &histogram, NULL);
+	metric_add_histogram(set, &histogram, "a", "b", NULL);
+	encode(set, &out);
+	assert_string_equal(out.data, "# HELP wick_h_seconds H.\n"
+				      "# TYPE wick_h_seconds histogram\n"
+				      "wick_h_seconds_bucket{le=\"1.024e-06\"} 3\n"
+				      "wick_h_seconds_bucket{le=\"0.5\"} 5\n"
+				      "wick_h_seconds_bucket{le=\"+Inf\"} 18446744073709551615\n"
+				      "wick_h_seconds_sum 2.5\n"
+				      "wick_h_seconds_count 18446744073709551615\n"
+				      "wick_h_seconds_bucket{a=\"b\",le=\"1.024e-06\"} 3\n"
+				      "wick_h_seconds_bucket{a=\"b\",le=\"0.5\"} 5\n"
+				      "wick_h_seconds_bucket{a=\"b\",le=\"+Inf\"} 18446744073709551615\n"
+				      "wick_h_seconds_sum{a=\"b\"} 2.5\n"
+				      "wick_h_seconds_count{a=\"b\"} 18446744073709551615\n");
+}
+
 static void test_doubles_read_back(void **state)
 {
 	static const double values[] = { 0.1 + 0.2, 1e-9, 123456789.123456789, 4503599627370497.5, 5e-324, 0 };
@@ -85,6 +112,8 @@ static struct metric_set *hostile_set(void)
 		value[3] = '\0';
 		metric_add(set, 1, "container", value, NULL);
 	}
+	metric_family_open(set, METRIC_HISTOGRAM, "wick_spread_seconds", "A histogram.");
+	metric_add_histogram(set, &histogram, "container", value, NULL);
 	return set;
 }
 
@@ -111,6 +140,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_histogram),
 		cmocka_unit_test(test_doubles_read_back),
 		cmocka_unit_test(test_promtool),
 	};

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own word on BPF programs: how often one ran. Asked by the bpf system call itself, since a descriptor
+"""The kernel's own word on BPF programs and maps: how often one ran, what one holds. Asked by the bpf system call itself, since a descriptor
 keeps a program readable after the agent that loaded it is gone, and statistics end with the descriptor that began them."""
 import ctypes
 import glob
@@ -7,8 +7,9 @@ import os
 import re
 import struct
 
-BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_ENABLE_STATS = 13, 15, 32
+BPF_MAP_LOOKUP_ELEM, BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_ENABLE_STATS = 1, 13, 14, 15, 32
 INFO_NAME, INFO_RUN_COUNT = 64, 200  # offsets in struct bpf_prog_info (linux/bpf.h)
+MAP_VALUE_SIZE, MAP_NAME = 12, 24  # in struct bpf_map_info
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -33,7 +34,7 @@ class Statistics:
         os.close(self.fd)
 
 
-class Program:
+class Object:
     def __init__(self, fd):
         self.fd = fd
 
@@ -43,25 +44,50 @@ class Program:
         return raw.raw
 
     def name(self):
-        return self.info()[INFO_NAME:INFO_NAME + 16].split(b"\0")[0].decode()
-
-    def runs(self):
-        return struct.unpack_from("Q", self.info(), INFO_RUN_COUNT)[0]
+        return self.info()[self.NAME:self.NAME + 16].split(b"\0")[0].decode()
 
     def close(self):
         os.close(self.fd)
 
 
-def program_of(pid, name):
-    """The program of that name which a process holds, or None."""
+class Program(Object):
+    KEY, BY_ID, NAME = "prog_id", BPF_PROG_GET_FD_BY_ID, INFO_NAME
+
+    def runs(self):
+        return struct.unpack_from("Q", self.info(), INFO_RUN_COUNT)[0]
+
+
+class Map(Object):
+    KEY, BY_ID, NAME = "map_id", BPF_MAP_GET_FD_BY_ID, MAP_NAME
+
+    def values(self, key=0):
+        """Of a per-CPU array: the value of each CPU."""
+        size = struct.unpack_from("I", self.info(), MAP_VALUE_SIZE)[0] + 7 & ~7
+        cpus = int(open("/sys/devices/system/cpu/possible").read().strip().rsplit("-", 1)[-1]) + 1
+        index, raw = ctypes.create_string_buffer(struct.pack("I", key)), ctypes.create_string_buffer(size * cpus)
+        bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("IIQQQ", self.fd, 0, ctypes.addressof(index), ctypes.addressof(raw), 0))
+        return [raw.raw[size * cpu:size * (cpu + 1)] for cpu in range(cpus)]
+
+
+def find(kind, pid, name):
     for path in glob.glob(f"/proc/{pid}/fdinfo/*"):
         try:
-            number = re.search(r"^prog_id:\s*(\d+)$", open(path).read(), re.M)
-            program = number and Program(bpf(BPF_PROG_GET_FD_BY_ID, struct.pack("I", int(number.group(1))))[0])
+            number = re.search(rf"^{kind.KEY}:\s*(\d+)$", open(path).read(), re.M)
+            found = number and kind(bpf(kind.BY_ID, struct.pack("I", int(number.group(1))))[0])
         except FileNotFoundError:
             continue
-        if program and program.name() == name:
-            return program
-        if program:
-            program.close()
+        if found and found.name() == name:
+            return found
+        if found:
+            found.close()
     return None
+
+
+def program_of(pid, name):
+    """The program of that name which a process holds, or None."""
+    return find(Program, pid, name)
+
+
+def map_of(pid, name):
+    """The map of that name, cut at 15 characters, which a process holds, or None."""
+    return find(Map, pid, name)
