@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define BLOCK_BYTES (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
 #define BLOCKS 64 /* mapped at a time */
 
 struct publish_blocks {
@@ -27,7 +26,7 @@ struct publish_blocks {
 /* The block of a page of text; ret_block->base NULL: it has no rows. */
 static enum reason block_open(struct publish *publish, uint32_t index, struct publish_view *ret_block)
 {
-	size_t bytes = BLOCK_BYTES;
+	size_t bytes = UNWIND_MAX_BLOCK_BYTES;
 	struct unwind_page page;
 	int fd = -1;
 

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
+#define BLOCK_BYTES UNWIND_MAX_BLOCK_BYTES
+#define LEAST_BYTES (2 * (UNWIND_HEAD + 2)) /* of a block: a rule and a row */
 #define ESCAPE_INDEX 0x3fffU
 
 struct escape_slot {
@@ -31,10 +32,10 @@ struct import { /* one image on its way in */
 	struct unwind_file_page *pages;
 	struct unwind_page *placed; /* by page - first page */
 	uint32_t first_page, span;
-	uint64_t rows, block_bytes;
+	uint64_t rows, block_bytes; /* of the blocks seen */
 	union {
 		char bytes[BLOCK_BYTES];
-		uint16_t starts[UNWIND_BUCKETS + 2];
+		uint16_t halves[BLOCK_BYTES / 2];
 	} block;
 	uint64_t all_bytes;        /* of all blocks */
 	struct publish_view chunk; /* the part of a chunk that is being filled */
@@ -144,7 +145,7 @@ static int import_escapes(struct import *import)
 
 static int read_head(struct import *import)
 {
-	uint64_t head = sizeof(struct unwind_file), rows = 0;
+	uint64_t head = sizeof(struct unwind_file);
 	const struct unwind_file_page *page;
 	int err = import->bytes < head ? -EINVAL : read_exactly(import->fd, &import->file, (size_t)head, 0);
 
@@ -161,45 +162,61 @@ static int read_head(struct import *import)
 	head += import->file.pages * sizeof(*import->pages);
 	for (uint32_t i = 0; !err && i < import->file.pages; i++) {
 		page = &import->pages[i];
-		if ((i && page->page <= page[-1].page) || page->offset < head || page->offset % 4 ||
-		    (uint64_t)page->offset + page->bytes > import->bytes || page->bytes % 4 ||
-		    page->bytes < UNWIND_HEAD_BYTES + sizeof(struct unwind_row) || page->bytes > BLOCK_BYTES)
+		if ((i && page->page <= page[-1].page) || page->offset < head || page->offset % 2 ||
+		    (uint64_t)page->offset + page->bytes > import->bytes || page->bytes % 2 ||
+		    page->bytes < LEAST_BYTES || page->bytes > BLOCK_BYTES)
 			return -EINVAL;
-		rows += (page->bytes - UNWIND_HEAD_BYTES) / sizeof(struct unwind_row);
 		import->all_bytes += page->bytes;
 	}
-	return err ? err : rows == import->file.rows ? 0 : -EINVAL;
+	return err;
 }
 
-/* Checks the block in the buffer and turns its escapes into the common ones. */
-static bool block_adopt(struct import *import, uint32_t bytes)
+/* The rules of the block in the buffer: escapes become the common ones. */
+static bool palette_adopt(struct import *import, uint32_t count)
 {
-	uint32_t rows = (bytes - UNWIND_HEAD_BYTES) / (uint32_t)sizeof(struct unwind_row);
-	struct unwind_row *row = (void *)(import->block.bytes + UNWIND_HEAD_BYTES);
-	uint16_t *starts = import->block.starts;
-	uint32_t next = 0;
+	uint16_t *rules = import->block.halves + UNWIND_HEAD;
 
-	if (starts[UNWIND_BUCKETS] != rows || row[0].pc)
-		return false;
-	starts[UNWIND_BUCKETS + 1] = 0;
-	for (uint32_t i = 0; i < rows; i++) {
-		uint32_t index = row[i].rule & ESCAPE_INDEX, bucket = row[i].pc >> UNWIND_BUCKET_BITS;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t index = rules[i] & ESCAPE_INDEX;
 
-		while (next <= bucket) /* each names the first row at or behind its first byte */
-			if (starts[next++] != i)
-				return false;
-		if (i && row[i].pc <= row[i - 1].pc)
-			return false;
-		if (row[i].rule >> 14 != UNWIND_KIND_ESCAPE)
+		if (rules[i] >> 14 != UNWIND_KIND_ESCAPE)
 			continue;
 		if (index >= import->file.escapes)
 			return false;
-		row[i].rule = (uint16_t)(UNWIND_KIND_ESCAPE << 14 | import->escapes[index]);
+		rules[i] = (uint16_t)(UNWIND_KIND_ESCAPE << 14 | import->escapes[index]);
 	}
-	while (next < UNWIND_BUCKETS)
-		if (starts[next++] != rows)
-			return false;
 	return true;
+}
+
+/* Each bucket's rows ascend within it, the first begins the page, and all have a rule. */
+static bool rows_valid(const uint16_t *block, uint32_t palette)
+{
+	const struct unwind_row *rows = (const void *)block;
+
+	for (uint32_t bucket = 0; bucket < UNWIND_BUCKETS; bucket++) {
+		if (block[bucket + 1] < block[bucket])
+			return false;
+		for (uint32_t i = block[bucket]; i < block[bucket + 1]; i++)
+			if (rows[i].rule >= palette || (i > block[bucket] && rows[i].pc <= rows[i - 1].pc))
+				return false;
+	}
+	return block[1] > block[0] && !rows[block[0]].pc;
+}
+
+/* Checks the block in the buffer and makes it the agent's. */
+static bool block_adopt(struct import *import, uint32_t bytes)
+{
+	const uint16_t *block = import->block.halves;
+	uint32_t first = block[0], end = block[UNWIND_BUCKETS];
+
+	if (end != bytes / 2 || first <= UNWIND_HEAD || first > UNWIND_HEAD + UNWIND_MAX_PALETTE || first >= end ||
+	    end - first > UNWIND_MAX_PAGE_ROWS)
+		return false;
+	for (uint32_t bucket = 0; bucket < UNWIND_BUCKETS; bucket++)
+		if (block[bucket] > end) /* before rows_valid reads there */
+			return false;
+	import->rows += end - first;
+	return rows_valid(block, first - UNWIND_HEAD) && palette_adopt(import, first - UNWIND_HEAD);
 }
 
 static int chunk_with_room(struct publish *publish, uint32_t bytes, uint32_t *ret_chunk)
@@ -393,7 +410,7 @@ static int import_blocks(struct import *import)
 			err = block_adopt(import, pages[i].bytes) ? block_place(import, &pages[i]) : -EINVAL;
 	}
 	publish_view_close(&import->chunk);
-	return err;
+	return err || import->rows == import->file.rows ? err : -EINVAL;
 }
 
 int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret_dir)

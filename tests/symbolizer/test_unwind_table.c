@@ -160,21 +160,25 @@ static void compare_rows(struct comparison *comparison, uint64_t samples)
 
 	for (uint32_t p = 0; p < table->header->pages; p++) {
 		const struct unwind_file_page *page = &table->pages[p];
-		const struct unwind_row *rows = (const void *)(table->bytes + page->offset + UNWIND_HEAD_BYTES);
-		uint32_t count = (page->bytes - UNWIND_HEAD_BYTES) / sizeof(*rows);
+		uint32_t count = page_rows(table, page);
 
 		for (uint32_t i = 0; i < count; i++) {
-			uint64_t vaddr = (uint64_t)page->page << 16 | rows[i].pc;
-			uint64_t end = i + 1 < count ? rows[i + 1].pc : rows[i].pc + 1U;
-			bool escape = rows[i].rule >> 14 == UNWIND_KIND_ESCAPE;
+			uint32_t pc, end;
+			uint16_t rule = page_row(table, page, i, &pc);
+			uint64_t vaddr = (uint64_t)page->page << 16 | pc;
+			bool escape = rule >> 14 == UNWIND_KIND_ESCAPE;
+
+			end = pc + 1;
+			if (i + 1 < count)
+				page_row(table, page, i + 1, &end);
 
 			if (seen++ % step && !escape)
 				continue;
 			compare(comparison, vaddr);
 			compare(comparison, vaddr - 1);
-			compare(comparison, vaddr + (end - rows[i].pc) / 2);
+			compare(comparison, vaddr + (end - pc) / 2);
 			if (escape && strlen(comparison->kinds) < sizeof(comparison->kinds) - 160) {
-				describe_escape(&table->escapes[rows[i].rule & 0x3fff],
+				describe_escape(&table->escapes[rule & 0x3fff],
 						comparison->kinds + strlen(comparison->kinds));
 				strcat(comparison->kinds, "\n");
 			}
