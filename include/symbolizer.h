@@ -16,14 +16,16 @@
 #define SYMBOLIZER_IDLE_S 4           /* another fork costs half a millisecond, an idle child 1.7 MiB */
 #define SYMBOLIZER_KALLSYMS_IDLE_S 300 /* reading kallsyms again costs 50 ms, keeping it 2.7 MiB */
 #define SYMBOLIZER_MAX_SEGMENTS 16
-#define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request */
+#define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request, pages in one of TABLE */
+#define SYMBOLIZER_WHOLE_PAGES 8 /* a file of so many gives all its rows when first asked */
 #define SYMBOLIZER_MAX_LINES 4096    /* in one packet */
 #define SYMBOLIZER_NAME_BYTES 4096   /* a longer name is cut */
 
 enum symbolizer_op {
 	SYMBOLIZER_OPEN = 1, /* to the parent, with 2 descriptors: the image, the child's socket. No answer */
 	SYMBOLIZER_DESCRIBE, /* -> struct symbolizer_image */
-	SYMBOLIZER_TABLE,    /* with 1 descriptor: an empty memfd to write to -> struct symbolizer_table */
+	SYMBOLIZER_TABLE,    /* with 1 descriptor: an empty memfd to write to; u64 pages[count], ascending, of which rows
+			      * are wanted, none: which pages there are -> struct symbolizer_table */
 	SYMBOLIZER_DEBUG,    /* with 1 descriptor: the separate debug file -> struct symbolizer_reply */
 	SYMBOLIZER_NAMES,    /* u64 addresses[count] -> packets of struct symbolizer_names, `more` until the last */
 };
@@ -33,7 +35,7 @@ enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_
 struct symbolizer_request {
 	uint32_t op;
 	uint32_t kind;  /* enum symbolizer_kind; NAMES of a PERF_MAP: 0, or FROZEN: it may be another's file now */
-	uint32_t count; /* NAMES: addresses that follow */
+	uint32_t count; /* NAMES: addresses that follow; TABLE: pages, vaddr >> 16 */
 	uint32_t id;    /* given back in the answer */
 };
 
@@ -69,9 +71,10 @@ struct symbolizer_table { /* the memfd then holds a struct unwind_file (symboliz
 	struct symbolizer_reply reply;
 	uint64_t bytes;
 	uint32_t pages, rows, escapes, unsupported; /* unsupported: rows that end in REASON_UNSUPPORTED_RULE */
+	uint32_t first_page, span; /* outside of these no page of the image has rows */
 };
 
-/* The rows of an image as the child writes them: header, escapes, pages, then the blocks of abi/unwind.h. */
+/* Rows of an image as the child writes them, a page without any left out: header, escapes, pages, then the blocks of abi/unwind.h. */
 #define UNWIND_FILE_MAGIC 0x3152574bU
 struct unwind_file {
 	uint32_t magic;

@@ -25,6 +25,7 @@ struct full_row {
 
 struct unwind_pages {
 	int fd, error;
+	uint32_t first, end; /* pages that are wanted */
 	uint32_t page; /* the one being filled */
 	uint16_t rule; /* in force at its end */
 	uint32_t row_count;
@@ -52,7 +53,7 @@ int unwind_pages_new(int fd, struct unwind_pages **ret_pages)
 	if (!pages)
 		return -ENOMEM;
 	pages->fd = fd;
-	pages->rule = UNWIND_RULE_NONE;
+	unwind_pages_begin(pages, 0, UINT32_MAX);
 	*ret_pages = pages;
 	return 0;
 }
@@ -161,7 +162,8 @@ static void end_page(struct unwind_pages *pages)
 	struct unwind_file_page *page;
 	size_t bytes;
 
-	if (!pages->row_count || (pages->row_count == 1 && pages->rows[0].rule == UNWIND_RULE_NONE))
+	if (pages->page < pages->first || pages->page >= pages->end || !pages->row_count ||
+	    (pages->row_count == 1 && pages->rows[0].rule == UNWIND_RULE_NONE))
 		return;
 	page = add_page(pages);
 	if (!page)
@@ -187,13 +189,29 @@ static void move_to_page(struct unwind_pages *pages, uint32_t page)
 	end_page(pages);
 	/* A function longer than a page: the pages inside it hold nothing but its rule. */
 	if (pages->rule != UNWIND_RULE_NONE) {
-		for (uint32_t between = pages->page + 1; between < page && !unwind_pages_full(pages);
-		     between++) {
+		uint32_t between = pages->page < pages->first ? pages->first : pages->page + 1;
+
+		for (; between < page && between < pages->end && !unwind_pages_full(pages); between++) {
 			begin_page(pages, between);
 			end_page(pages);
 		}
 	}
 	begin_page(pages, page);
+}
+
+void unwind_pages_begin(struct unwind_pages *pages, uint32_t first, uint32_t end)
+{
+	pages->first = first;
+	pages->end = end;
+	pages->rule = UNWIND_RULE_NONE;
+	pages->row_count = 0;
+}
+
+void unwind_pages_end(struct unwind_pages *pages)
+{
+	if (pages->row_count && pages->page < pages->end)
+		move_to_page(pages, pages->end);
+	pages->row_count = 0;
 }
 
 void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
@@ -282,15 +300,12 @@ static int write_front(struct unwind_pages *pages, uint64_t blocks)
 	return error;
 }
 
-int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost,
-			struct symbolizer_table *ret_table)
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t lost, struct symbolizer_table *ret_table)
 {
 	uint64_t blocks = RESERVED;
 	int error;
 
 	pages->unsupported += lost;
-	unwind_pages_add(pages, vaddr, UNWIND_RULE_NONE);
-	end_page(pages);
 	if (!pages->spilled)
 		blocks = sizeof(struct unwind_file) + pages->escape_count * sizeof(struct unwind_escape) +
 			 pages->page_count * sizeof(struct unwind_file_page);

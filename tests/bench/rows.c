@@ -180,6 +180,7 @@ static void run_file(int fd)
 {
 	auto_fd int table = memfd_create("rows", MFD_CLOEXEC);
 	struct symbolizer_table report;
+	struct unwind_table *rows = NULL;
 	struct image *image = NULL;
 	uint64_t start = now_ns();
 	int error = image_open(fd, &image);
@@ -187,7 +188,10 @@ static void run_file(int fd)
 	if (error) /* a script, another machine */
 		return;
 	heap_now = heap_most = 0;
-	error = unwind_table_write(image, table, &report);
+	error = unwind_table_new(image, &rows);
+	if (!error)
+		error = unwind_table_write(rows, table, NULL, 0, &report);
+	unwind_table_free(rows);
 	if (heap_most > totals.heap_max)
 		totals.heap_max = heap_most;
 	image_close(image);

@@ -81,7 +81,8 @@ static void check_page(const struct table *table, const struct unwind_file_page 
 	}
 }
 
-static void table_open(struct image *image, struct table *ret_table)
+/* The pages wanted, all for NULL. */
+static void table_open_pages(struct unwind_table *rows_of, const uint64_t *wanted, size_t count, struct table *ret_table)
 {
 	struct table table = { 0 };
 	auto_fd int fd = memfd_create("rows", MFD_CLOEXEC);
@@ -89,7 +90,7 @@ static void table_open(struct image *image, struct table *ret_table)
 	struct stat status;
 
 	assert_true(fd >= 0);
-	assert_int_equal(unwind_table_write(image, fd, &table.report), 0);
+	assert_int_equal(unwind_table_write(rows_of, fd, wanted, count, &table.report), 0);
 	assert_int_equal(fstat(fd, &status), 0);
 	table.size = (size_t)status.st_size;
 	assert_int_equal(table.size, table.report.bytes);
@@ -110,6 +111,15 @@ static void table_open(struct image *image, struct table *ret_table)
 	}
 	assert_int_equal(rows, table.report.rows);
 	*ret_table = table;
+}
+
+static void table_open(struct image *image, struct table *ret_table)
+{
+	struct unwind_table *rows;
+
+	assert_int_equal(unwind_table_new(image, &rows), 0);
+	table_open_pages(rows, NULL, 0, ret_table);
+	unwind_table_free(rows);
 }
 
 static void table_close(struct table *table)

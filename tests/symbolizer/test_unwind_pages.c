@@ -40,7 +40,9 @@ static struct result end(struct unwind_pages *pages, int fd)
 	struct result result = { 0 };
 	const struct unwind_file *head;
 
-	assert_int_equal(unwind_pages_finish(pages, ADDRESSES, 0, &result.report), 0);
+	unwind_pages_add(pages, ADDRESSES, UNWIND_RULE_NONE);
+	unwind_pages_end(pages);
+	assert_int_equal(unwind_pages_finish(pages, 0, &result.report), 0);
 	unwind_pages_free(pages);
 	result.file = malloc(result.report.bytes);
 	result.chunk = malloc(UNWIND_CHUNK_BYTES);

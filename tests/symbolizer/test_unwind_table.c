@@ -202,6 +202,8 @@ static void compare_random(struct comparison *comparison, const struct image *im
 	}
 }
 
+static void compare_pages(const struct table *whole, struct image *image, const char *path);
+
 static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 {
 	struct comparison comparison = { .path = path };
@@ -219,6 +221,7 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 	assert_non_null(comparison.cfi);
 	compare_rows(&comparison, samples);
 	compare_random(&comparison, image, samples);
+	compare_pages(&comparison.table, image, path);
 	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n",
 		      path, comparison.table.report.rows,
 		      (double)comparison.table.report.bytes / comparison.table.report.rows,
@@ -232,6 +235,42 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 	table_close(&comparison.table);
 	image_close(image);
 	return true;
+}
+
+/* Pages made alone or a few at a time, in any order, say what they say when the whole file is made. */
+static void compare_pages(const struct table *whole, struct image *image, const char *path)
+{
+	uint32_t first = whole->report.first_page, span = whole->report.span;
+	struct unwind_table *rows;
+	struct table part;
+
+	assert_int_equal(unwind_table_new(image, &rows), 0);
+	for (uint32_t turn = 0; turn < 60 && turn < 4 * span; turn++) {
+		uint64_t wanted[3] = { first + (uint32_t)random() % span };
+		size_t count = 1;
+
+		for (uint64_t page = wanted[0] + 1 + turn % 2; count < 3 && turn % 3 && page < first + span; page++)
+			wanted[count++] = page;
+		table_open_pages(rows, wanted, count, &part);
+		for (size_t i = 0; i < count; i++) {
+			for (uint64_t vaddr = wanted[i] << 16; vaddr < (wanted[i] + 1) << 16; vaddr++) {
+				char ours[160], theirs[160];
+
+				if (table_find(&part, vaddr) == table_find(whole, vaddr) &&
+				    table_find(whole, vaddr) >> 14 != UNWIND_KIND_ESCAPE)
+					continue;
+				describe(&part, vaddr, ours);
+				describe(whole, vaddr, theirs);
+				if (strcmp(ours, theirs))
+					fail_msg("%s 0x%" PRIx64 ": alone \"%s\", in the whole \"%s\"", path, vaddr,
+						 ours, theirs);
+			}
+		}
+		for (uint32_t p = 0; p < part.header->pages; p++)
+			assert_in_range(part.pages[p].page, wanted[0], wanted[count - 1]);
+		table_close(&part);
+	}
+	unwind_table_free(rows);
 }
 
 static const char *find_library(const char *name, char *path)
