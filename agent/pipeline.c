@@ -89,7 +89,7 @@ static void image_done(void *context, uint32_t image, const struct symbolizer_im
 		news->description = *description;
 		news->known = true;
 		if (table_fd >= 0 && table) {
-			int error = publish_image(pipeline->publish, table_fd, table->bytes, &news->dir);
+			int error = publish_image(pipeline->publish, image, table_fd, table, &news->dir);
 
 			news->has_table = !error;
 			news->no_room = error == -ENOSPC;
@@ -101,6 +101,23 @@ static void image_done(void *context, uint32_t image, const struct symbolizer_im
 	pthread_mutex_unlock(&pipeline->news_lock);
 	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
 		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+}
+
+/* On the resolve thread, too. */
+static void pages_done(void *context, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
+		       const struct symbolizer_table *table)
+{
+	struct pipeline *pipeline = context;
+	uint64_t one = 1;
+
+	publish_pages(pipeline->publish, image, pages, count, table_fd, table);
+	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
+		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+}
+
+static int ask_pages(void *context, uint32_t image, const uint32_t *pages, size_t count)
+{
+	return resolve_pages(((struct pipeline *)context)->resolve, image, pages, count);
 }
 
 static void apply_news(struct pipeline *pipeline, const struct image_news *news)
@@ -155,6 +172,18 @@ static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 	take_news(pipeline);
 	process_table_tick(pipeline->processes, until_ns);
 	publish_tick(pipeline->publish, until_ns);
+	(void)snapshot_demand(pipeline->snapshots, until_ns);
+	publish_read_done(pipeline->publish);
+	publish_take_wanted(pipeline->publish, ask_pages, pipeline);
+}
+
+/* What copies still lack is asked for. True: there is something to wait for. */
+static bool await_more(struct pipeline *pipeline, uint64_t to_ns)
+{
+	bool lacks = snapshot_demand(pipeline->snapshots, to_ns);
+
+	publish_take_wanted(pipeline->publish, ask_pages, pipeline);
+	return (lacks && publish_pending(pipeline->publish)) || snapshot_awaits_images(pipeline->snapshots, to_ns);
 }
 
 /* Copies are unwound with what is known now: of files that are being read, a little later, unless the side-band
@@ -163,7 +192,7 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 {
 	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
 
-	for (; now < end && snapshot_awaits_images(pipeline->snapshots, to_ns); now = clock_monotonic_ns()) {
+	for (; now < end && await_more(pipeline, to_ns); now = clock_monotonic_ns()) {
 		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
 					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
 
@@ -324,6 +353,11 @@ static enum reason find_rule(void *publish, uint32_t dir, uint64_t vaddr, uint16
 	return publish_find_rule(publish, dir, vaddr, ret_rule);
 }
 
+static void want(void *publish, uint32_t dir, uint64_t vaddr)
+{
+	publish_want(publish, dir, vaddr);
+}
+
 static int find_escape(void *publish, uint32_t index, struct unwind_escape *ret_escape)
 {
 	return publish_find_escape(publish, index, ret_escape);
@@ -331,7 +365,7 @@ static int find_escape(void *publish, uint32_t index, struct unwind_escape *ret_
 
 static int open_snapshots(struct pipeline *pipeline)
 {
-	struct snapshot_rules rules = { .find_rule = find_rule, .find_escape = find_escape,
+	struct snapshot_rules rules = { .find_rule = find_rule, .find_escape = find_escape, .want = want,
 					.context = pipeline->publish };
 
 	pipeline->snapshots = snapshot_new(pipeline->processes, &rules);
@@ -365,7 +399,8 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 
 static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts)
 {
-	struct resolve_callbacks callbacks = { .image_done = image_done, .context = pipeline };
+	struct resolve_callbacks callbacks = { .image_done = image_done, .pages_done = pages_done,
+					       .context = pipeline };
 	struct aggregate_opts aggregate = { .processes = pipeline->processes, .cgroups = pipeline->cgroups,
 					    .names = pipeline->names,
 					    .period_ns = NS_PER_S / opts->config->frequency,

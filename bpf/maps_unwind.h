@@ -43,7 +43,7 @@ extern struct map_mappings mappings SEC(".maps");
 
 /*
  * page of text -> unwind_page: where its rows are. Written by agent/publish through its mapping of the memory,
- * read by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
+ * read and marked by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
  */
 struct map_directory {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -53,6 +53,16 @@ struct map_directory {
 	__type(value, struct unwind_page);
 };
 extern struct map_directory directory SEC(".maps");
+
+/* key 0 -> which pages have to be built. Written by the unwinder, read by agent/publish. Full: agent/publish unmarks
+ * all, so that what is still wanted is told again. */
+struct map_wanted {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unwind_wanted);
+};
+extern struct map_wanted wanted SEC(".maps");
 
 /* chunk -> an array of one value, UNWIND_CHUNK_BYTES of row blocks; otherwise as `mappings`. Full: as above. */
 struct map_rows_inner {

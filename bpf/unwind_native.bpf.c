@@ -118,26 +118,55 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	return 0;
 }
 
-/* 0 and the rule, or the reason why there is none. */
+/* The entry's block is not built: says so once, until the agent takes the mark away. */
+__attribute__((noinline)) int walk_want_page(__u32 index)
+{
+	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	__u32 zero = 0;
+	struct unwind_wanted *ring = bpf_map_lookup_elem(&wanted, &zero);
+	__u64 at;
+
+	if (!page || !ring || page->mark)
+		return 0;
+	page->mark = 1;
+	at = __sync_fetch_and_add(&ring->head, 1);
+	ring->slots[at & (UNWIND_WANTED - 1)] = at << 32 | index;
+	return 0;
+}
+
+/* 0 and the rule, or the reason why there is none. The block may be given up meanwhile: its entry is read again. */
 static __always_inline enum reason find_rule(const struct walk *walk, __u64 vaddr, __u16 *ret_rule)
 {
 	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
-	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
 	const void *block;
 	void *inner;
+	__u64 entry;
 
 	if (!page)
 		return REASON_NO_TABLE;
-	if (!page->chunk)
+	entry = *(volatile __u64 *)page;
+	chunk = entry & 0xffff;
+	if (!chunk)
 		return REASON_NO_RULE;
-	chunk = page->chunk - 1;
+	if (chunk == UNWIND_PAGE_NOT_BUILT) {
+		walk_want_page(index);
+		return REASON_NO_TABLE;
+	}
+	if (!(entry >> 24 & 0xff))
+		page->mark = 1;
+	chunk--;
 	inner = bpf_map_lookup_elem(&rows, &chunk);
 	if (!inner)
 		return REASON_NO_TABLE;
 	block = bpf_map_lookup_elem(inner, &zero);
 	if (!block)
 		return REASON_NO_TABLE;
-	*ret_rule = unwind_find_rule(block, page->offset, vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	*ret_rule = unwind_find_rule(block, (__u32)(entry >> 32), vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	if ((*(volatile __u32 *)page ^ (__u32)entry) & 0xffffff) {
+		page->mark = 0; /* ours may have come after the block went, and must not pass for a wish */
+		return REASON_NO_TABLE;
+	}
 	return *ret_rule == UNWIND_RULE_NONE ? REASON_NO_RULE : REASON_NONE;
 }
 
@@ -164,6 +193,9 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	walk->doubt = reason;
 	if (reason) {
 		walk->reason = reason;
+		/* Rows that are about to be there must not be guessed at: a frame pointer may skip frames. */
+		if (reason == REASON_NO_TABLE && !(walk->at.flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
+			return 1;
 		if (walk_linked(walk))
 			return 1;
 		walk->reason = REASON_NONE;

@@ -431,10 +431,11 @@ void unwind_table_free(struct unwind_table *table)
 static void add_pages(struct build *build, const uint64_t *wanted, size_t count)
 {
 	for (size_t i = 0, next; i < count; i = next) {
-		for (next = i + 1; next < count && wanted[next] == wanted[next - 1] + 1;)
-			next++;
-		if (wanted[next - 1] >= UINT32_MAX || (i && wanted[i] <= wanted[i - 1]))
+		next = i + 1;
+		if (wanted[i] >= UINT32_MAX - SYMBOLIZER_MAX_ADDRESSES || (i && wanted[i] <= wanted[i - 1]))
 			continue;
+		while (next < count && wanted[next] == wanted[next - 1] + 1)
+			next++;
 		build->from = wanted[i] << UNWIND_PAGE_BITS;
 		build->to = (wanted[next - 1] + 1) << UNWIND_PAGE_BITS;
 		unwind_pages_begin(build->pages, (uint32_t)wanted[i], (uint32_t)wanted[next - 1] + 1);

@@ -3,7 +3,7 @@
  * What the agent publishes so that the kernel side can unwind without frame pointers.
  *
  *   processes: tgid -> unwind_process -> mappings[first .. first+count), sorted by start
- *   mapping:   pc - bias = ELF virtual address; directory[dir + (vaddr >> 16)] -> page block
+ *   mapping:   pc - bias = ELF virtual address; directory[dir + (vaddr >> 16)] -> page block, made when first wanted
  *   block:     u16s: 257 bucket starts (one per 256 bytes of text), the palette of the page's rules, the rows. A start
  *              is where the bucket's first row, or the one behind it, lies in the block; the last is the block's end
  *   row:       u8 pc in its bucket, u8 index in the palette; in force from its pc up to the next row's
@@ -75,11 +75,20 @@ struct unwind_escape {
 };
 ABI_SIZE(struct unwind_escape, 20);
 
-struct unwind_page { /* a directory entry */
-	__u32 chunk;  /* 1-based index of the row chunk, 0: no rows for this page */
-	__u32 offset; /* of the block in the chunk, bytes, a multiple of 2 */
+#define UNWIND_PAGE_NOT_BUILT 0xffff
+struct unwind_page { /* a directory entry; the agent writes all of it at once */
+	__u16 chunk;     /* 1-based index of the row chunk, 0: no rows for this page, UNWIND_PAGE_NOT_BUILT */
+	__u8 generation; /* another one when the block has been given up */
+	__u8 mark;       /* set by the sampler: it used the block, or wants it */
+	__u32 offset;    /* of the block in the chunk, bytes, a multiple of 2 */
 };
 ABI_SIZE(struct unwind_page, 8);
+
+#define UNWIND_WANTED 1024
+struct unwind_wanted { /* a ring of directory entries whose mark was set while they were not built */
+	__u64 head; /* entries ever */
+	__u64 slots[UNWIND_WANTED]; /* number of the entry << 32 | index in the directory */
+};
 
 #define UNWIND_MAPPING_NO_TABLE 1 /* a file whose rows are not (yet) published */
 #define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT): frame pointers only */

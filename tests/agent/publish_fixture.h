@@ -63,6 +63,7 @@ static inline int setup(void **state)
 	f->loader.fds[LOADER_ROWS] = make_outer(UNWIND_CHUNK_BYTES, UNWIND_MAX_CHUNKS);
 	f->loader.fds[LOADER_MAPPINGS] = make_outer(UNWIND_MAPPING_CHUNK * 32, PUBLISH_MAPPING_CHUNKS);
 	f->loader.fds[LOADER_DIRECTORY] = make_array(sizeof(struct unwind_page), UNWIND_MAX_DIRECTORY);
+	f->loader.fds[LOADER_WANTED] = make_array(sizeof(struct unwind_wanted), 1);
 	f->loader.fds[LOADER_ESCAPES] = make_array(sizeof(struct unwind_escape), UNWIND_MAX_ESCAPES);
 	f->loader.fds[LOADER_PROCESSES] = bpf_map_create(BPF_MAP_TYPE_HASH, "test", 4, sizeof(struct unwind_process),
 							 1024, NULL);
@@ -72,7 +73,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	static const enum loader_map maps[] = { LOADER_ROWS, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ESCAPES,
-						LOADER_PROCESSES };
+						LOADER_PROCESSES, LOADER_WANTED };
 	struct fixture *f = *state;
 
 	publish_free(f->publish);
@@ -126,18 +127,22 @@ static inline void fill_file(struct image_file *file)
 		file->seven.starts[i] = (uint16_t)(258 + (i > 0));
 }
 
-static inline int publish_bytes(struct publish *publish, const void *bytes, size_t length, uint64_t told,
-				uint32_t *ret_dir)
+#define IMAGE 77
+
+static inline int publish_bytes(struct publish *publish, const void *bytes, size_t length,
+				const struct symbolizer_table *table, uint32_t *ret_dir)
 {
 	auto_fd int fd = memfd_create("test", MFD_CLOEXEC);
 
 	assert_int_equal(write(fd, bytes, length), length);
-	return publish_image(publish, fd, told, ret_dir);
+	return publish_image(publish, IMAGE, fd, table, ret_dir);
 }
 
 static inline int publish_file(struct publish *publish, const struct image_file *file, uint32_t *ret_dir)
 {
-	return publish_bytes(publish, file, sizeof(*file), sizeof(*file), ret_dir);
+	const struct symbolizer_table table = { .bytes = sizeof(*file), .first_page = 5, .span = 3 };
+
+	return publish_bytes(publish, file, sizeof(*file), &table, ret_dir);
 }
 
 static inline struct unwind_page read_page(struct fixture *f, uint32_t index)
