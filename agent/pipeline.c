@@ -237,16 +237,17 @@ static int work_slice(struct pipeline *pipeline)
 	return 0;
 }
 
-/* Rows of programs that have ended stay for the next time, until they take three quarters of the room. */
+/* Rows of programs that have ended stay for the next time, until three quarters of the room are taken, or of the
+ * directory. */
 static void work_memory(struct pipeline *pipeline, uint64_t now_ns)
 {
 	struct publish_stats stats;
 	struct process_image *image;
 
 	publish_get_stats(pipeline->publish, &stats);
-	if (stats.row_bytes < stats.row_limit_bytes / 4 * 3)
+	if (stats.row_bytes < stats.row_limit_bytes / 4 * 3 && stats.entries < UNWIND_MAX_DIRECTORY / 4 * 3)
 		return;
-	while (stats.row_bytes > stats.row_limit_bytes / 2 &&
+	while ((stats.row_bytes > stats.row_limit_bytes / 2 || stats.entries > UNWIND_MAX_DIRECTORY / 2) &&
 	       (image = process_image_idle(pipeline->processes, now_ns, IMAGE_IDLE_NS))) {
 		publish_drop_image(pipeline->publish, image->dir);
 		image->has_table = false;
@@ -274,7 +275,8 @@ int pipeline_work(struct pipeline *pipeline, int stop_fd, uint64_t until_ns)
 {
 	struct pollfd fds[] = { { .fd = stop_fd, .events = POLLIN },
 				{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN },
-				{ .fd = pipeline->news_fd, .events = POLLIN } };
+				{ .fd = pipeline->news_fd, .events = POLLIN },
+				{ .fd = ring_buffer__epoll_fd(pipeline->events), .events = POLLIN } };
 
 	for (;;) {
 		uint64_t now = clock_monotonic_ns();
@@ -372,7 +374,9 @@ static int open_snapshots(struct pipeline *pipeline)
 	if (!pipeline->snapshots)
 		return -ENOMEM;
 	return ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_SNAPSHOTS),
-				snapshot_receive, pipeline->snapshots);
+				snapshot_receive, pipeline->snapshots) ?:
+	       ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_WANTED), publish_receive,
+				pipeline->publish);
 }
 
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
@@ -386,7 +390,10 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 	if (!result)
 		result = drain_new(pipeline->loader, &pipeline->drain);
 	if (!result)
-		result = publish_new(pipeline->loader, config->memory_limit_bytes / 2, &pipeline->publish);
+		result = publish_new(pipeline->loader,
+				     config->row_chunks ? config->row_chunks * (uint64_t)UNWIND_CHUNK_BYTES
+							: config->memory_limit_bytes / 2,
+				     &pipeline->publish);
 	if (!result)
 		result = sideband_open(&pipeline->sideband, error, error_size);
 	if (!result) {

@@ -44,7 +44,7 @@ struct pipeline {
 	struct drain *drain;
 	struct publish *publish;
 	struct sideband *sideband;
-	struct ring_buffer *events; /* and the copies of stacks */
+	struct ring_buffer *events; /* and the copies of stacks, and the pages wanted */
 	struct snapshot_store *snapshots;
 	struct aggregate *aggregate;
 	struct resolve *resolve;

@@ -23,6 +23,8 @@ struct publish;
 struct publish_stats {
 	uint64_t rows, row_bytes, refused_rows, mappings, processes, refused_processes;
 	uint64_t pages, wanted_pages, failed_pages, evicted_pages; /* built now; the others are totals */
+	uint64_t built_pages, wait_ns, longest_wait_ns; /* ever; from wanted to built, all together and the longest */
+	uint64_t entries;         /* of the directory, that an image has */
 	uint64_t evicted_images, row_limit_bytes;
 	uint64_t map_bytes;       /* of the chunks made here; the other maps are the loader's */
 	uint64_t escapes, refused_escapes; /* in the shared table, and those it had no room for */
@@ -40,6 +42,7 @@ int publish_image(struct publish *publish, uint32_t image, int fd, const struct 
 /* What publish_take_wanted asked for, from such a file; `fd` -1: it failed. Pages without room stay wanted. */
 void publish_pages(struct publish *publish, uint32_t image, const uint32_t *pages, size_t count, int fd,
 		   const struct symbolizer_table *table);
+int publish_receive(void *publish, void *data, size_t size); /* a ring_buffer_sample_fn for wishes; always 0 */
 /* Gives the pages wanted since the last call, by image; not 0: they could not be asked for. */
 typedef int publish_wanted_fn(void *context, uint32_t image, const uint32_t *pages, size_t count);
 void publish_take_wanted(struct publish *publish, publish_wanted_fn *ask, void *context);

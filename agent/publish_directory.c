@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which page of text has its rows where: takes images and the blocks of their pages, gives directory entries and the
- * list of pages that the sampler or the host's unwinder met and found not built. Owns the entries, user space's notes
- * on them, and the ring of wanted ones.
+ * list of pages that the sampler or the host's unwinder met and found not built. Owns the entries and user space's
+ * notes on them.
  */
 #include "publish_private.h"
 
@@ -14,10 +14,9 @@
 #include <string.h>
 
 #define MAX_WANTS 4096
+#define NS_PER_US 1000ULL
 
 struct publish_wants {
-	struct unwind_wanted ring; /* as read last */
-	uint64_t taken;            /* of the ring's entries */
 	uint32_t items[MAX_WANTS]; /* indices in the directory */
 	uint32_t pages[MAX_WANTS];
 	size_t count;
@@ -66,7 +65,15 @@ static void entry_build(struct publish *publish, struct publish_view *view, uint
 			struct publish_block *block)
 {
 	struct unwind_page page = publish_entry_read(view, index);
+	uint64_t wait_ns;
 
+	if (page.mark) {
+		wait_ns = (uint32_t)(clock_monotonic_ns() / NS_PER_US - publish->slots[slot].since) * NS_PER_US;
+		publish->stats.built_pages++;
+		publish->stats.wait_ns += wait_ns;
+		if (wait_ns > publish->stats.longest_wait_ns)
+			publish->stats.longest_wait_ns = wait_ns;
+	}
 	page.chunk = (uint16_t)(block->place.chunk + 1);
 	page.offset = block->place.from;
 	page.mark = 1;
@@ -159,6 +166,7 @@ static int directory_add(struct publish *publish, struct publish_dir *dir, const
 				     (struct publish_extent){ .from = dir->at, .length = dir->pages });
 		return err;
 	}
+	publish->stats.entries += dir->pages;
 	fill_entries(publish, dir, blocks, &view);
 	publish_view_close(&view);
 	return 0;
@@ -266,6 +274,7 @@ void publish_want_entry(struct publish *publish, uint32_t index)
 	if (page.chunk == UNWIND_PAGE_NOT_BUILT && !page.mark) {
 		page.mark = 1;
 		publish_entry_write(&view, 0, page);
+		publish->slots[index].since = (uint32_t)(clock_monotonic_ns() / NS_PER_US);
 		wants->items[wants->count++] = index;
 	}
 	pthread_mutex_unlock(&publish->rows_lock);
@@ -301,25 +310,21 @@ static void unmark(struct publish *publish, uint32_t at, uint32_t count)
 	publish_view_close(&view);
 }
 
-static void read_ring(struct publish *publish, struct publish_wants *wants)
+int publish_receive(void *context, void *data, size_t size)
 {
-	const struct unwind_wanted *ring = &wants->ring;
-	uint32_t zero = 0;
+	struct publish *publish = context;
+	struct publish_wants *wants = need_wants(publish);
+	const struct unwind_wish *wish = data;
 
-	if (bpf_map_lookup_elem(loader_map_fd(publish->loader, LOADER_WANTED), &zero, &wants->ring))
-		return;
-	if (ring->head - wants->taken > UNWIND_WANTED) {
-		unmark(publish, 0, publish->directory_used);
-		wants->taken = ring->head;
+	if (!wants || size < sizeof(*wish) || wish->index >= UNWIND_MAX_DIRECTORY)
+		return 0;
+	if (wants->count == MAX_WANTS) {
+		unmark(publish, wish->index, 1);
+		return 0;
 	}
-	for (; wants->taken != ring->head && wants->count < MAX_WANTS; wants->taken++) {
-		uint64_t slot = ring->slots[wants->taken % UNWIND_WANTED];
-
-		if (slot >> 32 != (uint32_t)wants->taken)
-			break; /* its writer has only counted it yet */
-		if ((uint32_t)slot < publish->directory_used)
-			wants->items[wants->count++] = (uint32_t)slot;
-	}
+	publish->slots[wish->index].since = (uint32_t)(wish->time_ns / NS_PER_US);
+	wants->items[wants->count++] = wish->index;
+	return 0;
 }
 
 static int compare(const void *left, const void *right)
@@ -362,7 +367,6 @@ void publish_take_wanted(struct publish *publish, publish_wanted_fn *ask, void *
 
 	if (!wants)
 		return;
-	read_ring(publish, wants);
 	qsort(wants->items, wants->count, sizeof(wants->items[0]), compare);
 	for (size_t i = 0; i < wants->count;)
 		i = ask_image(publish, i, ask, context, now_ns);
@@ -408,6 +412,7 @@ void publish_drop_image(struct publish *publish, uint32_t dir)
 		hmap_remove(&publish->dirs, &gone.dir);
 		if (entries.length)
 			(void)publish_extents_add(&publish->grave_entries, &entries);
+		publish->stats.entries -= gone.pages;
 		publish->stats.evicted_images++;
 	}
 	pthread_mutex_unlock(&publish->rows_lock);

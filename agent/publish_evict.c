@@ -101,8 +101,8 @@ static void clock_some(struct publish *publish, const struct clock_turn *turn)
 		if (page.mark) {
 			page.mark = 0;
 			publish_entry_write(&view, i, page);
-			slot->unmarked_ms = turn->now_ms;
-		} else if (turn->now_ms - slot->unmarked_ms >= turn->least_ms) {
+			slot->since = turn->now_ms;
+		} else if (turn->now_ms - slot->since >= turn->least_ms) {
 			publish_entry_give_up(publish, &view, i, publish->hand);
 			publish->stats.evicted_pages++;
 		}

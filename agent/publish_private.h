@@ -87,7 +87,7 @@ struct publish_dir { /* which pages of text a `dir` speaks for */
 struct publish_slot { /* what user space knows of a directory entry */
 	uint32_t dir;
 	uint16_t halves, rows; /* of its block */
-	uint32_t unmarked_ms;  /* when the clock took its mark, modulo 2^32 */
+	uint32_t since;        /* modulo 2^32: built: the ms at which the clock took its mark; not: the us when wanted */
 };
 
 struct publish_block { /* of an unwind file, on its way in */

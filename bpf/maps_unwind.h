@@ -54,13 +54,11 @@ struct map_directory {
 };
 extern struct map_directory directory SEC(".maps");
 
-/* key 0 -> which pages have to be built. Written by the unwinder, read by agent/publish. Full: agent/publish unmarks
- * all, so that what is still wanted is told again. */
+/* unwind_wish: which pages have to be built. Written by the unwinder, which wakes the reader, agent/publish. Full: the
+ * entry's mark is taken back, so that the next sample says it again. */
 struct map_wanted {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct unwind_wanted);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16384);
 };
 extern struct map_wanted wanted SEC(".maps");
 

@@ -122,15 +122,14 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 __attribute__((noinline)) int walk_want_page(__u32 index)
 {
 	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
-	__u32 zero = 0;
-	struct unwind_wanted *ring = bpf_map_lookup_elem(&wanted, &zero);
-	__u64 at;
+	struct unwind_wish wish = { .index = index };
 
-	if (!page || !ring || page->mark)
+	if (!page || page->mark)
 		return 0;
 	page->mark = 1;
-	at = __sync_fetch_and_add(&ring->head, 1);
-	ring->slots[at & (UNWIND_WANTED - 1)] = at << 32 | index;
+	wish.time_ns = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&wanted, &wish, sizeof(wish), BPF_RB_FORCE_WAKEUP))
+		page->mark = 0;
 	return 0;
 }
 

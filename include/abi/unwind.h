@@ -84,11 +84,12 @@ struct unwind_page { /* a directory entry; the agent writes all of it at once */
 };
 ABI_SIZE(struct unwind_page, 8);
 
-#define UNWIND_WANTED 1024
-struct unwind_wanted { /* a ring of directory entries whose mark was set while they were not built */
-	__u64 head; /* entries ever */
-	__u64 slots[UNWIND_WANTED]; /* number of the entry << 32 | index in the directory */
+struct unwind_wish { /* over the `wanted` ring: an entry was marked that is not built */
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 index;   /* in the directory */
+	__u32 pad;
 };
+ABI_SIZE(struct unwind_wish, 16);
 
 #define UNWIND_MAPPING_NO_TABLE 1 /* a file whose rows are not (yet) published */
 #define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT): frame pointers only */

@@ -63,7 +63,6 @@ static inline int setup(void **state)
 	f->loader.fds[LOADER_ROWS] = make_outer(UNWIND_CHUNK_BYTES, UNWIND_MAX_CHUNKS);
 	f->loader.fds[LOADER_MAPPINGS] = make_outer(UNWIND_MAPPING_CHUNK * 32, PUBLISH_MAPPING_CHUNKS);
 	f->loader.fds[LOADER_DIRECTORY] = make_array(sizeof(struct unwind_page), UNWIND_MAX_DIRECTORY);
-	f->loader.fds[LOADER_WANTED] = make_array(sizeof(struct unwind_wanted), 1);
 	f->loader.fds[LOADER_ESCAPES] = make_array(sizeof(struct unwind_escape), UNWIND_MAX_ESCAPES);
 	f->loader.fds[LOADER_PROCESSES] = bpf_map_create(BPF_MAP_TYPE_HASH, "test", 4, sizeof(struct unwind_process),
 							 1024, NULL);
@@ -73,7 +72,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	static const enum loader_map maps[] = { LOADER_ROWS, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ESCAPES,
-						LOADER_PROCESSES, LOADER_WANTED };
+						LOADER_PROCESSES };
 	struct fixture *f = *state;
 
 	publish_free(f->publish);

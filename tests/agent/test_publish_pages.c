@@ -44,21 +44,17 @@ static void write_page(struct fixture *f, uint32_t index, struct unwind_page pag
 	assert_int_equal(bpf_map_update_elem(f->loader.fds[LOADER_DIRECTORY], &index, &page, BPF_ANY), 0);
 }
 
-static struct unwind_wanted ring;
-
 /* As the kernel side does it. */
 static void want(struct fixture *f, uint32_t index)
 {
 	struct unwind_page page = read_page(f, index);
-	uint32_t zero = 0;
+	struct unwind_wish wish = { .index = index, .time_ns = clock_monotonic_ns() };
 
 	if (page.mark)
 		return;
 	page.mark = 1;
 	write_page(f, index, page);
-	ring.slots[ring.head % UNWIND_WANTED] = ring.head << 32 | index;
-	ring.head++;
-	assert_int_equal(bpf_map_update_elem(f->loader.fds[LOADER_WANTED], &zero, &ring, BPF_ANY), 0);
+	assert_int_equal(publish_receive(f->publish, &wish, sizeof(wish)), 0);
 }
 
 static void answer(struct fixture *f, uint32_t image, const uint32_t *pages, size_t count)
@@ -79,7 +75,6 @@ static void pages_are_built_when_wanted(void **state)
 	struct publish_stats stats;
 	uint16_t rule;
 
-	ring.head = 0;
 	for (uint32_t page = 5; page < 5 + SPAN; page++)
 		assert_int_equal(read_page(f, dir + page).chunk, UNWIND_PAGE_NOT_BUILT);
 	assert_int_equal(take_wanted(f), 0);
@@ -108,6 +103,8 @@ static void pages_are_built_when_wanted(void **state)
 	publish_get_stats(f->publish, &stats);
 	assert_int_equal(stats.pages, 2);
 	assert_int_equal(stats.wanted_pages, 4);
+	assert_int_equal(stats.built_pages, 2);
+	assert_true(stats.longest_wait_ns > 0 && stats.longest_wait_ns < 10 * NS_PER_S);
 	assert_int_equal(stats.row_bytes, sizeof(struct block5) + sizeof(((struct image_file *)0)->seven));
 }
 
@@ -137,7 +134,6 @@ static void what_fails_is_asked_for_again_later(void **state)
 	struct publish_dir *known;
 	struct publish_stats stats;
 
-	ring.head = 0;
 	want(f, dir + 5);
 	asked.result = -ENOMEM;
 	assert_int_equal(take_wanted(f), 1);
@@ -160,24 +156,22 @@ static void what_fails_is_asked_for_again_later(void **state)
 	assert_int_equal(stats.failed_pages, 1);
 }
 
-static void a_full_ring_forgets_and_hears_again(void **state)
+static void too_many_wishes_are_heard_again(void **state)
 {
 	struct fixture *f = need(state);
-	uint32_t dir = big_image(f, 3), zero = 0;
+	uint32_t dir = big_image(f, 3);
+	struct unwind_wish wish = { .index = dir + 5 };
 
-	ring.head = 0;
 	want(f, dir + 5);
-	ring.head += UNWIND_WANTED + 3; /* others came and overwrote it */
-	assert_int_equal(bpf_map_update_elem(f->loader.fds[LOADER_WANTED], &zero, &ring, BPF_ANY), 0);
-	assert_int_equal(take_wanted(f), 0);
-	assert_int_equal(read_page(f, dir + 5).mark, 0);
-	want(f, dir + 5);
+	for (int i = 0; i < 4095; i++)
+		(void)publish_receive(f->publish, &wish, sizeof(wish));
+	want(f, dir + 6);
+	assert_int_equal(read_page(f, dir + 6).mark, 0);
+	wish.index = UNWIND_MAX_DIRECTORY;
+	(void)publish_receive(f->publish, &wish, sizeof(wish));
+	(void)publish_receive(f->publish, &wish, sizeof(wish) - 1);
 	assert_int_equal(take_wanted(f), 1);
-	ring.head++; /* counted, not written yet */
-	assert_int_equal(bpf_map_update_elem(f->loader.fds[LOADER_WANTED], &zero, &ring, BPF_ANY), 0);
-	assert_int_equal(take_wanted(f), 0);
-	ring.slots[(ring.head - 1) % UNWIND_WANTED] = (ring.head - 1) << 32 | (dir + 6);
-	assert_int_equal(bpf_map_update_elem(f->loader.fds[LOADER_WANTED], &zero, &ring, BPF_ANY), 0);
+	want(f, dir + 6);
 	assert_int_equal(take_wanted(f), 1);
 	assert_int_equal(asked.pages[0], 6);
 }
@@ -278,7 +272,7 @@ int main(void)
 		TEST(pages_are_built_when_wanted),
 		TEST(the_hosts_unwinder_wants_pages_too),
 		TEST(what_fails_is_asked_for_again_later),
-		TEST(a_full_ring_forgets_and_hears_again),
+		TEST(too_many_wishes_are_heard_again),
 		TEST(the_clock_gives_up_what_is_not_used),
 		TEST(given_up_rows_stay_for_the_grace_time),
 	};
