@@ -296,15 +296,23 @@ static void add_range(struct build *build)
 		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
 }
 
-/* Takes the sorted table of .eh_frame_hdr, if there is one of the usual form. That it is sorted is every unwinder's
- * premise; where it is not, FDEs are missed. */
+/* Takes the sorted table of .eh_frame_hdr, if there is one of the usual form and truly sorted. */
 static void use_table(struct unwind_table *table, const uint8_t *hdr, struct cursor cursor)
 {
 	uint64_t count = hdr[2] == 0x03 ? cursor_fixed(&cursor, 4) : 0; /* udata4 */
+	int32_t last = INT32_MIN;
 
 	if (hdr[3] != ENCODING_TABLE || cursor.broken || !count || count > CFI_MAX_FDES ||
 	    count > (uint64_t)(cursor.end - cursor.at) / sizeof(struct table_entry))
 		return;
+	for (size_t i = 0; i < count; i++) {
+		struct table_entry entry;
+
+		memcpy(&entry, cursor.at + i * sizeof(entry), sizeof(entry));
+		if (entry.start < last)
+			return;
+		last = entry.start;
+	}
 	table->entries = cursor.at;
 	table->count = count;
 }

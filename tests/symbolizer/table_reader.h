@@ -73,7 +73,7 @@ static void check_page(const struct table *table, const struct unwind_file_page 
 		assert_true(starts[bucket + 1] >= starts[bucket]);
 		for (uint32_t i = starts[bucket] - starts[0]; i < end; i++) {
 			assert_true(rows[i].rule < palette_count);
-			if (i)
+			if (i && palette_count < UNWIND_MAX_PALETTE) /* the last place stands for many */
 				assert_int_not_equal(rows[i].rule, rows[i - 1].rule);
 			if (i + starts[0] > starts[bucket])
 				assert_true(rows[i].pc > rows[i - 1].pc);
