@@ -19,7 +19,8 @@ BUILD_PACKAGES := gcc make pkg-config clang-14 llvm-14 bpftool libbpf-dev libelf
 	libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev libyaml-dev libcap-dev \
 	libseccomp-dev libzstd-dev liblzma-dev zlib1g-dev libiberty-dev libjansson-dev
 TEST_PACKAGES := python3 curl strace elfutils binutils g++ rustc openssl xz-utils perl sqlite3 linux-perf \
-	docker.io prometheus golang-go dwz lld-14 qemu-system-x86 busybox-static cpio gdb
+	docker.io prometheus golang-go dwz lld-14 qemu-system-x86 busybox-static cpio gdb \
+	python3-numpy libopenblas0-pthread musl-tools nodejs
 BENCH_PACKAGES := bpftrace linux-perf
 
 # ---- flags -----------------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ ALL_O := $(call obj,$(BASE_C) $(SYMBOLIZER_C) $(EXPORTER_C) $(COLLECTOR_C) $(AGE
 TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
 WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/workloads/%,$(WORKLOAD_C))
 
-.PHONY: all run test unit system bench check layers sizes format install clean help packages test-packages FORCE
+.PHONY: all run test unit system test-kernels bench check layers sizes format install clean help packages test-packages FORCE
 all: $(B)/wick $(B)/wick-symbolizer
 
 # ---- the user's two commands -----------------------------------------------------------------------------
@@ -74,6 +75,9 @@ test: packages test-packages
 
 unit: unit-binaries ; $(Q)B=$(B) tests/run unit
 system: all ; $(Q)B=$(B) tests/run system
+test-kernels: packages test-packages
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all
+	$(Q)B=$(B) ONLY=kernels tests/run system
 bench: packages all ; $(Q)tests/install-packages $(BENCH_PACKAGES) && B=$(B) tests/bench/run
 unit-binaries: $(TEST_BIN)
 
@@ -156,7 +160,7 @@ $(TEST_BIN): $(B)/tests/%: tests/%.c Makefile $$(below_$$(firstword $$(subst /, 
 # ---- gates -----------------------------------------------------------------------------------------------
 layers: ; $(Q)tests/check-layers
 sizes: ; $(Q)tests/check-sizes
-format: ; $(Q)clang-format-14 --dry-run -Werror $$(git ls-files '*.c' '*.h')
+format: ; $(Q)for f in $(F); do clang-format-14 $$f | diff -u --label $$f --label $$f.formatted $$f - || true; done
 check: layers sizes unit
 
 install: all
@@ -169,8 +173,9 @@ help:
 	@echo 'make run        install what is missing, build, start the agent on this host'
 	@echo 'make test       install what is missing, build, run every test this machine can run'
 	@echo 'make unit       the tests that need no kernel;   make system   those that need root and BPF'
+	@echo 'make test-kernels   the agent on the kernels of Debian 12 and its backports, in QEMU (part of make test)'
 	@echo 'make bench      the benchmark table'
-	@echo 'make check      layers, sizes, unit tests;       make format   clang-format 14'
+	@echo 'make check      layers, sizes, unit tests;       make format F=FILES   what clang-format 14 would change'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR='
 	@echo 'SAN=address|undefined|thread builds beside, in build/SAN; V=1 shows commands'
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define SLICE_MAX_FRAMES (8U << 20)
-#define STACK_MAX_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES + 1)
+#define STACK_MAX_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES + 2) /* gap, truncation */
 
 struct label_slot {
 	struct window_labels labels;
@@ -42,7 +42,7 @@ struct aggregate {
 	struct hmap label_slots, stack_slots, sample_slots;
 	struct array labels, stacks, samples, frames;
 	uint32_t notes[REASON_COUNT]; /* frame ids of [truncated: …], 0: not made yet */
-	uint32_t unknown_note;
+	uint32_t unknown_note, gap_note; /* likewise */
 	uint32_t scratch[STACK_MAX_FRAMES];
 };
 
@@ -122,6 +122,14 @@ static uint32_t unknown_frame(struct aggregate *aggregate)
 	return aggregate->unknown_note;
 }
 
+/* In place of what a stack deeper than SAMPLE_MAX_USER_FRAMES lacks in its middle, so that its root still groups. */
+static uint32_t gap_frame(struct aggregate *aggregate)
+{
+	if (!aggregate->gap_note)
+		aggregate->gap_note = names_note(aggregate->opts.names, "[gap: frames left out]");
+	return aggregate->gap_note;
+}
+
 static uint32_t user_frame(struct aggregate *aggregate, struct process *process, uint64_t frame)
 {
 	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr = false;
@@ -170,13 +178,17 @@ static enum reason cut_reason(const struct drain_sample *sample)
 static uint32_t resolve_frames(struct aggregate *aggregate, const struct drain_sample *sample,
 			       struct process *process)
 {
+	bool has_gap = sample->key->flags & SAMPLE_GAP && sample->user_depth == SAMPLE_MAX_USER_FRAMES;
 	enum reason reason = cut_reason(sample);
 	uint32_t depth = 0;
 
 	for (uint32_t i = 0; i < sample->kernel_depth; i++)
 		aggregate->scratch[depth++] = kernel_frame(aggregate, sample->kernel[i], i == 0);
-	for (uint32_t i = 0; i < sample->user_depth; i++)
+	for (uint32_t i = 0; i < sample->user_depth; i++) {
+		if (has_gap && i == SAMPLE_INNER_FRAMES)
+			aggregate->scratch[depth++] = gap_frame(aggregate);
 		aggregate->scratch[depth++] = user_frame(aggregate, process, sample->user[i]);
+	}
 	if (!depth && reason == REASON_NONE)
 		reason = REASON_STACK_MISSING;
 	if (reason != REASON_NONE)

@@ -108,8 +108,8 @@ int publish_rows_init(struct publish *publish)
 
 static bool escape_valid(const struct unwind_escape *escape)
 {
-	return escape->cfa >= UNWIND_CFA_REG && escape->cfa <= UNWIND_CFA_NONE && escape->reg <= 16 &&
-	       escape->bp <= UNWIND_BP_UNKNOWN && !escape->pad;
+	return escape->cfa >= UNWIND_CFA_REG && escape->cfa <= UNWIND_CFA_INDEX && escape->reg < 16 &&
+	       escape->bp <= UNWIND_BP_DEREF && escape->ra <= UNWIND_RA_REG;
 }
 
 /* Past its share an image's new escapes are "not expressible". */

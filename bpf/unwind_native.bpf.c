@@ -232,7 +232,10 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 	if (walk->regs.exact)
 		frame |= SAMPLE_FRAME_EXACT;
 	walk->depth = index + 1;
-	walk->hash = walk_hash(walk->hash, frame);
+	if (index < SAMPLE_INNER_FRAMES)
+		walk->hash = walk_hash(walk->hash, frame);
+	else if (index >= SAMPLE_MAX_USER_FRAMES) /* of the outer ones the last SAMPLE_OUTER_FRAMES stay */
+		index = SAMPLE_INNER_FRAMES + (index & (SAMPLE_OUTER_FRAMES - 1));
 	UNWIND_HIDE(index);
 	index &= SAMPLE_MAX_USER_FRAMES - 1;
 	walk->frames[index] = frame;
@@ -248,6 +251,67 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 	return 0;
 }
 
+/* ---- stacks deeper than SAMPLE_INNER_FRAMES: what lies behind those is a ring until the walk has ended ------- */
+
+struct outer_loop {
+	struct walk *walk;
+	__u32 from, last; /* of SAMPLE_OUTER_FRAMES, both ends of the piece that is turned round */
+};
+
+static __always_inline __u64 *outer_frame(struct walk *walk, __u32 index)
+{
+	UNWIND_HIDE(index);
+	index &= SAMPLE_OUTER_FRAMES - 1;
+	return &walk->frames[SAMPLE_INNER_FRAMES + index];
+}
+
+static long outer_swap(__u32 index, struct outer_loop *loop)
+{
+	__u64 *low = outer_frame(loop->walk, loop->from + index), *high = outer_frame(loop->walk, loop->last - index);
+	__u64 frame = *low;
+
+	*low = *high;
+	*high = frame;
+	return 0;
+}
+
+static __always_inline void outer_reverse(struct walk *walk, __u32 from, __u32 count)
+{
+	struct outer_loop loop = { .walk = walk, .from = from, .last = from + count - 1 };
+
+	bpf_loop(count / 2, outer_swap, &loop, 0);
+}
+
+static long outer_hash(__u32 index, struct walk_loop *loop)
+{
+	loop->walk->hash = walk_hash(loop->walk->hash, *outer_frame(loop->walk, index));
+	return 0;
+}
+
+/*
+ * Puts the ring in order, which turns both of its parts round and then the whole, and hashes what is kept. How many
+ * frames were left out is no part of it: else a recursion would make a new stack at every depth.
+ */
+__attribute__((noinline)) int walk_outer(struct walk *walk)
+{
+	struct walk_loop loop = { .walk = walk };
+	__u32 first;
+
+	if (!walk)
+		return 0;
+	if (walk->depth > SAMPLE_MAX_USER_FRAMES) {
+		first = walk->depth & (SAMPLE_OUTER_FRAMES - 1); /* where the next one would have gone: the oldest */
+		outer_reverse(walk, 0, first);
+		outer_reverse(walk, first, SAMPLE_OUTER_FRAMES - first);
+		outer_reverse(walk, 0, SAMPLE_OUTER_FRAMES);
+		walk->depth = SAMPLE_MAX_USER_FRAMES;
+		walk->key.flags |= SAMPLE_GAP;
+		walk->hash = walk_hash(walk->hash, SAMPLE_GAP);
+	}
+	bpf_loop(walk->depth - SAMPLE_INNER_FRAMES, outer_hash, &loop, 0);
+	return 0;
+}
+
 __attribute__((noinline)) int unwind_native(struct walk *walk)
 {
 	struct walk_loop loop = { .walk = walk };
@@ -255,16 +319,18 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 
 	if (!walk)
 		return 1;
-	if (limit > SAMPLE_MAX_USER_FRAMES)
-		limit = SAMPLE_MAX_USER_FRAMES;
+	if (limit > KNOB_MAX_STEPS)
+		limit = KNOB_MAX_STEPS;
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
 	bpf_loop(limit, walk_frame, &loop, 0);
-	if (walk->depth == limit && limit < SAMPLE_MAX_USER_FRAMES && walk->reason == REASON_DEPTH)
+	if (walk->depth == limit && limit < KNOB_MAX_STEPS && walk->reason == REASON_DEPTH)
 		walk->reason = REASON_TIME;
+	if (walk->depth > SAMPLE_INNER_FRAMES)
+		walk_outer(walk);
 	if (walk->depth && !walk->hash)
 		walk->hash = 1;
 	return 0;

@@ -24,7 +24,8 @@ struct unwind_regs {
 	__u8 exact;      /* interrupted here: pc is no return address and every register is known */
 	__u8 rbp_lost;   /* the frame below had no rule for rbp: it must not be needed */
 	__u8 linked;     /* the last step followed a frame pointer */
-	__u8 pad[5];
+	__u8 kept;       /* rbx and r12 to r15 were followed through every frame below */
+	__u8 pad[4];
 };
 
 /* A place in a chunk is masked so that no table, whatever it holds, leads out of it. `chunk` has UNWIND_CHUNK_BYTES. */

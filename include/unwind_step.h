@@ -53,35 +53,11 @@ UNWIND_INLINE enum reason unwind_step_rule(struct unwind_regs *regs, __u16 rule,
 	regs->reg[UNWIND_RSP] = cfa;
 	regs->exact = 0;
 	regs->linked = 0;
-	return REASON_NONE;
-}
-
-/*
- * Where no rule covers the pc: rbp must lead to a linked frame above the stack pointer. pc 0 afterwards is the
- * end of the chain; one linked frame must have led to it, for rbp 0 alone says nothing where rbp is not kept.
- */
-UNWIND_INLINE enum reason unwind_step_linked(struct unwind_regs *regs, void *context)
-{
-	__u64 rbp = regs->reg[UNWIND_RBP], next = 0, pc = 0;
-
-	if (regs->linked && !rbp) {
-		regs->pc = 0;
-		return REASON_NONE;
-	}
-	if (regs->rbp_lost || rbp & 7 || rbp < regs->reg[UNWIND_RSP])
-		return REASON_NO_RULE;
-	if (UNWIND_READ(context, rbp + 8, &pc) || UNWIND_READ(context, rbp, &next))
-		return REASON_NO_RULE;
-	if ((next && next <= rbp) || (!pc && !regs->linked))
-		return REASON_NO_RULE;
-	regs->pc = pc;
-	regs->reg[UNWIND_RSP] = rbp + 16;
-	regs->reg[UNWIND_RBP] = next;
-	regs->exact = 0;
-	regs->linked = 1;
+	regs->kept = 0;
 	return REASON_NONE;
 }
 
 #include "unwind_escape.h"
+#include "unwind_linked.h"
 
 #endif

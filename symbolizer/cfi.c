@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The entries of .eh_frame: CIEs, kept by offset with the rule their program leaves, and FDEs. Layout after
- * the Linux Standard Base, "Exception Frames": a CIE pointer counts back from itself, 0 marks a CIE.
+ * The entries of .eh_frame and .debug_frame: CIEs, kept by offset with the rule their program leaves, and FDEs.
+ * Layout after the Linux Standard Base, "Exception Frames", and DWARF 5, section 6.4.1.
  */
 #include "symbolizer/cfi_private.h"
 
@@ -53,27 +53,48 @@ uint64_t cfi_pointer(struct cursor *cursor, uint8_t encoding, uint64_t vaddr)
 	return encoding & PE_PCREL ? value + vaddr : value;
 }
 
-/* The record at `offset` without its length, its id read; false: none there, or a terminator. */
-static bool read_record(struct cfi_section *section, uint64_t offset, struct cursor *ret_body, uint32_t *ret_id,
-			uint64_t *ret_id_offset)
+struct record {
+	struct cursor body; /* behind the length and the id */
+	uint64_t end;       /* offset of the next one */
+	bool is_cie;
+	uint64_t cie; /* offset of an FDE's CIE */
+};
+
+/*
+ * False: no record there, or a terminator. In .eh_frame the id is 4 bytes after an extended length too, 0 marks a
+ * CIE and else it counts back from itself; in .debug_frame it is an offset from the section's start.
+ */
+static bool read_record(struct cfi_section *section, uint64_t offset, struct record *ret_record)
 {
+	struct record record = { 0 };
 	struct cursor cursor;
-	uint64_t length;
+	uint64_t length, id, at;
+	bool wide;
 
 	if (offset >= section->size)
 		return false;
 	cursor = (struct cursor){ section->bytes + offset, section->bytes + section->size, false };
 	length = cursor_fixed(&cursor, 4);
-	if (length == UINT32_MAX) /* the extended length; the id stays 4 bytes */
+	wide = length == UINT32_MAX;
+	if (wide)
 		length = cursor_fixed(&cursor, 8);
 	if (cursor.broken || length < 4)
 		return false;
-	*ret_body = cursor_block(&cursor, length);
+	record.body = cursor_block(&cursor, length);
 	if (cursor.broken)
 		return false;
-	*ret_id_offset = (uint64_t)(ret_body->at - section->bytes);
-	*ret_id = (uint32_t)cursor_fixed(ret_body, 4);
-	return true;
+	record.end = (uint64_t)(record.body.end - section->bytes);
+	at = (uint64_t)(record.body.at - section->bytes);
+	id = cursor_fixed(&record.body, wide && section->debug ? 8 : 4);
+	if (section->debug) {
+		record.is_cie = id == (wide ? UINT64_MAX : UINT32_MAX);
+		record.cie = id;
+	} else {
+		record.is_cie = !id;
+		record.cie = at - id; /* past the section if it is no offset, where nothing is found */
+	}
+	*ret_record = record;
+	return !record.body.broken;
 }
 
 /* What follows 'z': one datum a letter, in their order. */
@@ -144,30 +165,28 @@ static void read_cie(struct cfi_section *section, struct cfi_cie *cie, struct cu
 static const struct cfi_cie *find_cie(struct cfi_section *section, uint64_t offset)
 {
 	struct cfi_cie *cie = &section->cies[(offset / 8 ^ offset / 512) % CFI_CACHED_CIES];
-	uint64_t id_offset;
-	struct cursor body;
-	uint32_t id;
+	struct record record;
 
 	if (!cie->code_align || cie->offset != offset) {
 		memset(cie, 0, sizeof(*cie));
 		cie->offset = offset;
-		if (read_record(section, offset, &body, &id, &id_offset) && id == 0)
-			read_cie(section, cie, body);
+		if (read_record(section, offset, &record) && record.is_cie)
+			read_cie(section, cie, record.body);
 		if (!cie->code_align)
 			cie->code_align = 1; /* also the mark of a slot in use */
 	}
 	return cie->valid ? cie : NULL;
 }
 
-static int read_fde(struct cfi_section *section, struct cursor body, uint32_t id, uint64_t id_offset,
-		    struct cfi_fde *ret_fde)
+static int read_fde(struct cfi_section *section, const struct record *record, struct cfi_fde *ret_fde)
 {
+	struct cursor body = record->body;
 	struct cfi_fde fde = { 0 };
 	uint64_t size;
 
-	if (!id || id > id_offset)
+	if (record->is_cie || record->cie >= section->size)
 		return -EINVAL;
-	fde.cie = find_cie(section, id_offset - id);
+	fde.cie = find_cie(section, record->cie);
 	if (!fde.cie)
 		return -ENOTSUP;
 	fde.start = cfi_pointer(&body, fde.cie->pointer_encoding,
@@ -186,13 +205,11 @@ static int read_fde(struct cfi_section *section, struct cursor body, uint32_t id
 
 int cfi_fde(struct cfi_section *section, uint64_t offset, struct cfi_fde *ret_fde)
 {
-	uint64_t id_offset;
-	struct cursor body;
-	uint32_t id;
+	struct record record;
 
-	if (!read_record(section, offset, &body, &id, &id_offset))
+	if (!read_record(section, offset, &record))
 		return -EINVAL;
-	return read_fde(section, body, id, id_offset, ret_fde);
+	return read_fde(section, &record, ret_fde);
 }
 
 static int compare_places(const void *left, const void *right)
@@ -225,10 +242,9 @@ long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_
 	size_t capacity = 0, count = 0;
 
 	for (uint64_t offset = 0; section->size - offset >= 4 && count < CFI_MAX_FDES;) {
-		uint64_t id_offset;
+		struct record record;
 		struct cfi_fde fde;
-		struct cursor body;
-		uint32_t id, word;
+		uint32_t word;
 
 		memcpy(&word, section->bytes + offset, 4);
 		if (!word) {
@@ -237,20 +253,20 @@ long cfi_scan(struct cfi_section *section, bool has_end, struct cfi_place **ret_
 			offset += 4;
 			continue;
 		}
-		if (!read_record(section, offset, &body, &id, &id_offset)) {
+		if (!read_record(section, offset, &record)) {
 			(*bad)++;
 			break; /* without its length nothing behind it can be found */
 		}
-		if (id && read_fde(section, body, id, id_offset, &fde) == 0) {
+		if (!record.is_cie && read_fde(section, &record, &fde) == 0) {
 			if (add_place(&places, &capacity, count, (struct cfi_place){ fde.start, offset }) < 0) {
 				free(places);
 				return -ENOMEM;
 			}
 			count++;
-		} else if (id) {
+		} else if (!record.is_cie) {
 			(*bad)++;
 		}
-		offset = (uint64_t)(body.end - section->bytes);
+		offset = record.end;
 	}
 	if (count)
 		qsort(places, count, sizeof(*places), compare_places);
@@ -269,6 +285,7 @@ void cfi_run(struct cfi_section *section, const struct cfi_fde *fde, uint64_t li
 		.program_vaddr = section->vaddr + (uint64_t)(fde->program - section->bytes),
 		.start = fde->start,
 		.limit = limit < fde->end ? limit : fde->end,
+		.follow = section->follow,
 		.row = row,
 		.context = context,
 	};

@@ -18,18 +18,20 @@
 #define OP_CONSTU 0x10
 #define OP_CONSTS 0x11
 #define OP_MINUS 0x1c
+#define OP_MUL 0x1e
 #define OP_PLUS 0x22
 #define OP_PLUS_UCONST 0x23
 #define OP_LIT0 0x30
 #define OP_LIT31 0x4f
 #define OP_BREG0 0x70
 #define OP_BREG15 0x7f
+#define OP_DEREF_SIZE 0x94
 #define BASE_CFA 0x100 /* the CFA, which DW_CFA_expression finds on the stack */
 #define UCONTEXT_RSP 160 /* offsetof(struct ucontext, uc_mcontext.sp): what glibc's __restore_rt says */
 
-struct sum { /* *(base + offset) + add, or base + offset */
-	unsigned int base;
-	bool dereferenced;
+struct sum { /* *(base + 8 * index + offset) + add, or base + 8 * index + offset */
+	unsigned int base, index;
+	bool indexed, dereferenced, narrow;
 	int64_t offset, add;
 };
 
@@ -82,36 +84,66 @@ static bool add(struct sum *sum, int64_t value)
 	return true;
 }
 
+/* Behind a first register: another one times 8, as OpenSSL's Montgomery multiplication keeps its rsp. */
+static bool read_index(struct cursor *cursor, uint8_t op, struct sum *sum)
+{
+	static const uint8_t times_8[] = { OP_LIT0 + 8, OP_MUL, OP_PLUS };
+
+	if (sum->indexed || sum->dereferenced || cursor_sleb(cursor) ||
+	    (size_t)(cursor->end - cursor->at) < sizeof(times_8) || memcmp(cursor->at, times_8, sizeof(times_8)))
+		return false;
+	cursor->at += sizeof(times_8);
+	sum->indexed = true;
+	sum->index = op - OP_BREG0;
+	return true;
+}
+
+static bool read_dereference(struct cursor *cursor, uint8_t op, struct sum *sum)
+{
+	uint8_t bytes = op == OP_DEREF ? 8 : cursor_u8(cursor);
+
+	if (sum->dereferenced || (bytes != 8 && bytes != 4))
+		return false;
+	sum->dereferenced = true;
+	sum->narrow = bytes == 4;
+	return true;
+}
+
+static bool read_addition(struct cursor *cursor, uint8_t op, struct sum *sum)
+{
+	int64_t value;
+
+	if (op == OP_PLUS_UCONST) {
+		value = (int64_t)cursor_uleb(cursor);
+		return value >= 0 && add(sum, value);
+	}
+	if (!read_constant(cursor, op, &value))
+		return false;
+	op = cursor_u8(cursor);
+	return (op == OP_PLUS || op == OP_MINUS) && fits(value) && add(sum, op == OP_PLUS ? value : -value);
+}
+
 /* Reads an expression that is one sum; `sum` holds what the stack begins with. */
 static bool read_sum(struct cursor cursor, struct sum *sum)
 {
-	bool based = sum->base == BASE_CFA;
+	bool based = false, good = true;
 
-	while (cursor.at < cursor.end) {
+	while (good && cursor.at < cursor.end) {
 		uint8_t op = cursor_u8(&cursor);
-		int64_t value;
 
-		if (op >= OP_BREG0 && op <= OP_BREG15) {
+		if (op >= OP_BREG0 && op <= OP_BREG15 && !based) {
 			*sum = (struct sum){ .base = op - OP_BREG0 };
+			good = add(sum, cursor_sleb(&cursor));
 			based = true;
-			if (!add(sum, cursor_sleb(&cursor)))
-				return false;
-		} else if (op == OP_DEREF && !sum->dereferenced) {
-			sum->dereferenced = true;
-		} else if (op == OP_PLUS_UCONST) {
-			value = (int64_t)cursor_uleb(&cursor);
-			if (value < 0 || !add(sum, value))
-				return false;
-		} else if (read_constant(&cursor, op, &value)) {
-			op = cursor_u8(&cursor);
-			if ((op != OP_PLUS && op != OP_MINUS) || !fits(value) ||
-			    !add(sum, op == OP_PLUS ? value : -value))
-				return false;
+		} else if (op >= OP_BREG0 && op <= OP_BREG15) {
+			good = read_index(&cursor, op, sum);
+		} else if (op == OP_DEREF || op == OP_DEREF_SIZE) {
+			good = read_dereference(&cursor, op, sum);
 		} else {
-			return false;
+			good = read_addition(&cursor, op, sum);
 		}
 	}
-	return based && !cursor.broken;
+	return good && (based || sum->base == BASE_CFA) && !cursor.broken;
 }
 
 /* rsp + 8 + ((rip & 15) >= N) * 8, as linkers write it for the lazy PLT: N is 11, or 10 with an endbr64. */
@@ -134,6 +166,7 @@ void cfi_cfa_expression(struct cfi_rule *rule, struct cursor expression, bool si
 	rule->cfa_reg = DWARF_RSP;
 	rule->cfa_offset = 0;
 	rule->cfa_add = 0;
+	rule->index = rule->flags = 0;
 	if (read_plt(expression, &rule->cfa_offset)) {
 		rule->cfa = UNWIND_CFA_PLT;
 		return;
@@ -145,27 +178,38 @@ void cfi_cfa_expression(struct cfi_rule *rule, struct cursor expression, bool si
 	rule->cfa_offset = (int32_t)sum.offset;
 	rule->cfa_add = (int32_t)sum.add;
 	rule->cfa = sum.dereferenced ? UNWIND_CFA_DEREF : UNWIND_CFA_REG;
+	rule->flags = sum.narrow ? UNWIND_ESCAPE_NARROW : 0;
+	rule->index = (uint8_t)sum.index;
+	if (sum.indexed)
+		rule->cfa = sum.dereferenced ? UNWIND_CFA_INDEX : UNWIND_CFA_NONE;
 	if (signal && sum.dereferenced && sum.base == DWARF_RSP && sum.offset == UCONTEXT_RSP && !sum.add)
 		rule->cfa = UNWIND_CFA_SIGNAL;
 }
 
-void cfi_bp_expression(struct cfi_rule *rule, struct cursor expression)
+/* `value`: the expression is rbp itself (DW_CFA_val_expression), else where it is saved. */
+void cfi_bp_expression(struct cfi_rule *rule, struct cursor expression, bool value)
 {
 	struct sum sum = { .base = BASE_CFA };
 
 	rule->bp = CFI_BP_UNKNOWN;
-	rule->bp_offset = 0;
-	if (!read_sum(expression, &sum) || sum.dereferenced)
-		return;
-	if (sum.base == BASE_CFA)
-		rule->bp = CFI_BP_CFA;
-	else if (sum.base == DWARF_RBP)
-		rule->bp = CFI_BP_RBP;
-	else if (sum.base == DWARF_RSP)
-		rule->bp = CFI_BP_RSP;
-	else
+	rule->bp_reg = 0;
+	rule->bp_offset = rule->bp_add = 0;
+	if (!read_sum(expression, &sum) || sum.indexed || sum.narrow)
 		return;
 	rule->bp_offset = (int32_t)sum.offset;
+	if (sum.base == BASE_CFA) {
+		if (!sum.dereferenced)
+			rule->bp = value ? CFI_BP_VALUE : CFI_BP_CFA;
+		return;
+	}
+	rule->bp_reg = (uint8_t)sum.base;
+	rule->bp_add = (int32_t)sum.add;
+	if (!sum.dereferenced)
+		rule->bp = value ? CFI_BP_REG : CFI_BP_BASE;
+	else if (!value)
+		rule->bp = CFI_BP_DEREF;
+	else if (!sum.add) /* the value of a word is what is saved at its place */
+		rule->bp = CFI_BP_BASE;
 }
 
 void cfi_ra_expression(struct cfi_rule *rule, struct cursor expression)

@@ -10,8 +10,10 @@
 
 #include <string.h>
 
+#define DWARF_RBX 3
 #define DWARF_RBP 6
 #define DWARF_RSP 7
+#define DWARF_R12 12
 #define DWARF_RA 16
 
 struct cursor {
@@ -93,7 +95,7 @@ uint64_t cfi_pointer(struct cursor *cursor, uint8_t encoding, uint64_t vaddr);
 
 /* Expressions (cfi_expression.c): each sets its part of the rule, to "unknown" where it cannot be said. */
 void cfi_cfa_expression(struct cfi_rule *rule, struct cursor expression, bool signal);
-void cfi_bp_expression(struct cfi_rule *rule, struct cursor expression);
+void cfi_bp_expression(struct cfi_rule *rule, struct cursor expression, bool value);
 void cfi_ra_expression(struct cfi_rule *rule, struct cursor expression);
 
 /* Runs `program` on the rule it is given (cfi_program.c). `row` NULL: a CIE, whose result is left in *rule. */
@@ -102,6 +104,7 @@ struct cfi_run {
 	struct cursor program;
 	uint64_t program_vaddr; /* of program.at at the start, for DW_CFA_set_loc */
 	uint64_t start, limit;
+	bool follow;
 	cfi_row_fn *row;
 	void *context;
 };

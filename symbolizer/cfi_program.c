@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The interpreter of call frame programs (DWARF 5, section 6.4.2). Of the registers only rbp and the return
- * address are kept; the others are read past, since the kernel side restores no more. Takes a rule, gives
- * rows.
+ * address are kept, and in a section that is followed the callee-saved ones; the others are read past, since the
+ * kernel side restores no more. Takes a rule, gives rows.
  */
 #include "symbolizer/cfi_private.h"
 
@@ -53,47 +53,108 @@ static void set_cfa_register(struct machine *machine, uint64_t number)
 	rule->cfa_reg = number < DWARF_RA ? (uint8_t)number : 0;
 	rule->cfa_offset = rule->reg_offset;
 	rule->cfa_add = 0;
+	rule->index = rule->flags = 0;
+}
+
+/* The place of a followed register in rule.saved; NULL: another one, or nobody asked. */
+static uint8_t *find_saved(struct machine *machine, uint64_t number)
+{
+	if (!machine->run->follow)
+		return NULL;
+	if (number == DWARF_RBX)
+		return &machine->rule.saved[0];
+	return number >= DWARF_R12 && number < DWARF_RA ? &machine->rule.saved[number - DWARF_R12 + 1] : NULL;
+}
+
+static uint8_t saved_slot(int64_t offset)
+{
+	bool usable = !(offset & 7) && offset < 0 && offset > -8 * CFI_SAVED_UNKNOWN;
+
+	return (uint8_t)(usable ? -offset / 8 : CFI_SAVED_UNKNOWN);
 }
 
 /* Saved at CFA + offset. */
 static void set_saved(struct machine *machine, uint64_t number, int64_t offset)
 {
 	struct cfi_rule *rule = &machine->rule;
+	uint8_t *saved;
 
 	if (number == DWARF_RBP) {
 		rule->bp = fits(offset) ? CFI_BP_CFA : CFI_BP_UNKNOWN;
 		rule->bp_offset = fits(offset) ? (int32_t)offset : 0;
+		rule->bp_reg = 0;
+		rule->bp_add = 0;
 	} else if (number == DWARF_RA) {
 		rule->ra = fits(offset) ? CFI_RA_CFA : CFI_RA_UNKNOWN;
 		rule->ra_offset = fits(offset) ? (int32_t)offset : 0;
+	} else if ((saved = find_saved(machine, number))) {
+		*saved = saved_slot(offset);
 	}
 }
 
 static void set_other(struct machine *machine, uint64_t number, enum cfi_bp bp, enum cfi_ra ra)
 {
 	struct cfi_rule *rule = &machine->rule;
+	uint8_t *saved;
 
 	if (number == DWARF_RBP) {
 		rule->bp = bp;
-		rule->bp_offset = 0;
+		rule->bp_reg = 0;
+		rule->bp_offset = rule->bp_add = 0;
 	} else if (number == DWARF_RA) {
 		rule->ra = ra;
 		rule->ra_offset = 0;
+	} else if ((saved = find_saved(machine, number))) {
+		*saved = bp == CFI_BP_SAME ? 0 : CFI_SAVED_UNKNOWN;
 	}
+}
+
+/* In another register, as glibc's longjmp and vfork have them for a few instructions. */
+static void set_register(struct machine *machine, uint64_t number, uint64_t from)
+{
+	struct cfi_rule *rule = &machine->rule;
+
+	if (from >= DWARF_RA) {
+		set_other(machine, number, CFI_BP_UNKNOWN, CFI_RA_UNKNOWN);
+		return;
+	}
+	set_other(machine, number, CFI_BP_REG, CFI_RA_REG);
+	if (number == DWARF_RBP)
+		rule->bp_reg = (uint8_t)from;
+	else if (number == DWARF_RA)
+		rule->ra_offset = (int32_t)from;
+	else if (number == DWARF_RSP)
+		rule->sp = (uint8_t)(from + 1);
+}
+
+/* rbp's value, not its place, is CFA + offset. */
+static void set_value(struct machine *machine, uint64_t number, int64_t offset)
+{
+	set_other(machine, number, fits(offset) ? CFI_BP_VALUE : CFI_BP_UNKNOWN, CFI_RA_UNKNOWN);
+	if (number == DWARF_RBP && machine->rule.bp == CFI_BP_VALUE)
+		machine->rule.bp_offset = (int32_t)offset;
 }
 
 static void restore(struct machine *machine, uint64_t number)
 {
 	const struct cfi_rule *initial = &machine->run->cie->initial;
+	struct cfi_rule *rule = &machine->rule;
+	uint8_t *saved;
 
 	if (!machine->run->row) { /* a CIE has nothing to go back to */
 		fail(machine);
 	} else if (number == DWARF_RBP) {
-		machine->rule.bp = initial->bp;
-		machine->rule.bp_offset = initial->bp_offset;
+		rule->bp = initial->bp;
+		rule->bp_reg = initial->bp_reg;
+		rule->bp_offset = initial->bp_offset;
+		rule->bp_add = initial->bp_add;
 	} else if (number == DWARF_RA) {
-		machine->rule.ra = initial->ra;
-		machine->rule.ra_offset = initial->ra_offset;
+		rule->ra = initial->ra;
+		rule->ra_offset = initial->ra_offset;
+	} else if (number == DWARF_RSP) {
+		rule->sp = initial->sp;
+	} else if ((saved = find_saved(machine, number))) {
+		*saved = 0;
 	}
 }
 
@@ -174,12 +235,12 @@ static void run_expression(struct machine *machine, bool value)
 	uint64_t size = cursor_uleb(&machine->at);
 	struct cursor block = cursor_block(&machine->at, size);
 
-	if (value)
-		set_other(machine, number, CFI_BP_UNKNOWN, CFI_RA_UNKNOWN);
-	else if (number == DWARF_RBP)
-		cfi_bp_expression(&machine->rule, block);
-	else if (number == DWARF_RA)
+	if (number == DWARF_RBP)
+		cfi_bp_expression(&machine->rule, block, value);
+	else if (number == DWARF_RA && !value)
 		cfi_ra_expression(&machine->rule, block);
+	else
+		set_other(machine, number, CFI_BP_UNKNOWN, CFI_RA_UNKNOWN);
 }
 
 static void run_cfa_expression(struct machine *machine)
@@ -249,11 +310,16 @@ static bool run_register(struct machine *machine, uint8_t op)
 		set_other(machine, cursor_uleb(at), CFI_BP_SAME, CFI_RA_UNKNOWN);
 		return true;
 	case 0x09: /* DW_CFA_register */
-	case 0x14: /* DW_CFA_val_offset */
-	case 0x15: /* DW_CFA_val_offset_sf: the second number has the same length as an unsigned one */
 		number = cursor_uleb(at);
-		cursor_uleb(at);
-		set_other(machine, number, CFI_BP_UNKNOWN, CFI_RA_UNKNOWN);
+		set_register(machine, number, cursor_uleb(at));
+		return true;
+	case 0x14: /* DW_CFA_val_offset */
+		number = cursor_uleb(at);
+		set_value(machine, number, factored_uleb(machine));
+		return true;
+	case 0x15: /* DW_CFA_val_offset_sf */
+		number = cursor_uleb(at);
+		set_value(machine, number, factored(machine, cursor_sleb(at)));
 		return true;
 	case 0x10: /* DW_CFA_expression */
 	case 0x16: /* DW_CFA_val_expression */

@@ -270,7 +270,7 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 		if (!memcmp(&pages->escapes[index], escape, sizeof(*escape)))
 			return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, index);
 	}
-	if (pages->escape_count >= UNWIND_MAX_ESCAPES - 1)
+	if (pages->escape_count >= UNWIND_MAX_ESCAPES - !pages->none)
 		return unwind_pages_unsupported(pages);
 	pages->escape_slots[slot] = (uint16_t)(pages->escape_count + 1);
 	return add_escape(pages, escape);

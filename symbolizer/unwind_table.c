@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The front end of the table compiler: finds .eh_frame, walks the FDEs of all text or of the pages asked for in the
- * order of their addresses, and turns each rule of the CFI interpreter into the 16 bits of abi/unwind.h. One broken
- * FDE costs its own rows only.
+ * order of their addresses, and gives each rule of the CFI interpreter to the pages. One broken FDE costs its own rows
+ * only.
  */
 #include "symbolizer/unwind_table.h"
 
 #include "symbolizer/cfi_private.h"
 #include "symbolizer/gopclntab.h"
 #include "symbolizer/unwind_pages.h"
+#include "symbolizer/unwind_repair.h"
+#include "symbolizer/unwind_rule.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #define PADDING 15 /* functions are aligned to 16; a gap below it is no code and needs no row of its own */
+#define START_CONTEXT_BYTES 64
+#define REPAIR_REQUESTS 64 /* its budget is for so many */
 #define ENCODING_TABLE 0x3b /* DW_EH_PE_datarel | sdata4: what all linkers write */
 
 struct table_entry { /* of .eh_frame_hdr, relative to its address */
@@ -24,7 +28,6 @@ struct table_entry { /* of .eh_frame_hdr, relative to its address */
 struct unwind_table {
 	struct image *image;
 	struct cfi_section section;
-	bool has_frame;
 	uint64_t budget; /* of the section, for each request anew */
 	const uint8_t *entries; /* struct table_entry, unaligned; NULL: use `places` */
 	uint64_t hdr_vaddr;
@@ -32,6 +35,8 @@ struct unwind_table {
 	size_t count;
 	bool has_end;   /* the section's size is known, not only its segment's */
 	uint64_t scan_bad; /* what cfi_scan could not use */
+	struct unwind_repair *repair;
+	uint32_t repair_requests;
 	struct gopclntab *go; /* NULL: not of Go */
 	uint64_t go_start, go_end;
 	uint64_t text_start, text_end; /* there is no text outside */
@@ -83,93 +88,35 @@ static bool is_text(const struct image *image, uint64_t start, uint64_t end)
 	return false;
 }
 
-/* rbp in terms of the CFA where that is possible. */
-static void settle_bp(struct cfi_rule *rule)
-{
-	bool from_rsp = rule->cfa == UNWIND_CFA_REG && rule->cfa_reg == DWARF_RSP;
-	int64_t offset = rule->bp_offset;
-
-	if (rule->bp == CFI_BP_RSP) {
-		offset -= rule->cfa_offset;
-		rule->bp = from_rsp && offset >= INT32_MIN ? CFI_BP_CFA : CFI_BP_UNKNOWN;
-		rule->bp_offset = rule->bp == CFI_BP_CFA ? (int32_t)offset : 0;
-	}
-	/*
-	 * A slot below rsp: the epilogue has popped rbp already (compilers do not say so), it still has the
-	 * value, and a copied stack does not reach there.
-	 */
-	if (rule->bp == CFI_BP_CFA && from_rsp && (int64_t)rule->cfa_offset + rule->bp_offset < 0) {
-		rule->bp = CFI_BP_SAME;
-		rule->bp_offset = 0;
-	}
-}
-
-/* The 16-bit form; 0 where the rule needs an escape. */
-static uint16_t short_rule(const struct cfi_rule *rule)
-{
-	unsigned int slot = 0, offset8 = (unsigned int)rule->cfa_offset / 8;
-
-	if (rule->cfa != UNWIND_CFA_REG || rule->ra_offset != -8 || rule->cfa_offset & 7 ||
-	    rule->cfa_offset < 0 || offset8 > 0x7ff ||
-	    (rule->cfa_reg != DWARF_RSP && rule->cfa_reg != DWARF_RBP))
-		return 0;
-	if (rule->bp == CFI_BP_CFA) {
-		if (rule->bp_offset & 7 || rule->bp_offset > -16 || rule->bp_offset < -64)
-			return 0;
-		slot = (unsigned int)(-rule->bp_offset / 8 - 1);
-	} else if (rule->bp != CFI_BP_SAME) {
-		return 0;
-	}
-	if (rule->cfa_reg == DWARF_RSP)
-		return UNWIND_RULE(UNWIND_KIND_RSP, slot, offset8);
-	return UNWIND_RULE(UNWIND_KIND_RBP, slot, offset8);
-}
-
-static uint16_t escape_rule(struct build *build, const struct cfi_rule *rule)
-{
-	static const uint8_t bp[] = {
-		[CFI_BP_SAME] = UNWIND_BP_SAME,
-		[CFI_BP_CFA] = UNWIND_BP_CFA,
-		[CFI_BP_RBP] = UNWIND_BP_RBP,
-		[CFI_BP_RSP] = UNWIND_BP_UNKNOWN,
-		[CFI_BP_UNKNOWN] = UNWIND_BP_UNKNOWN,
-	};
-	const struct unwind_escape escape = {
-		.cfa = rule->cfa, .reg = rule->cfa_reg, .bp = bp[rule->bp], .cfa_offset = rule->cfa_offset,
-		.cfa_add = rule->cfa_add, .bp_offset = rule->bp_offset, .ra_offset = rule->ra_offset,
-	};
-
-	return unwind_pages_escape(build->pages, &escape);
-}
-
-static uint16_t encode(struct build *build, struct cfi_rule rule)
-{
-	static const struct unwind_escape signal = {
-		.cfa = UNWIND_CFA_SIGNAL, .reg = DWARF_RSP, .bp = UNWIND_BP_UNKNOWN,
-	};
-	uint16_t encoded;
-
-	if (rule.ra == CFI_RA_OUTERMOST)
-		return UNWIND_RULE_OUTERMOST;
-	if (rule.cfa == UNWIND_CFA_SIGNAL)
-		return unwind_pages_escape(build->pages, &signal);
-	if (rule.cfa == UNWIND_CFA_NONE || rule.ra != CFI_RA_CFA)
-		return unwind_pages_unsupported(build->pages);
-	settle_bp(&rule);
-	encoded = short_rule(&rule);
-	return encoded ? encoded : escape_rule(build, &rule);
-}
-
 static void add_row(void *context, uint64_t start, const struct cfi_rule *rule)
 {
 	struct build *build = context;
 
 	if (!build->any || memcmp(&build->last, rule, sizeof(*rule))) {
 		build->last = *rule;
-		build->rule = encode(build, *rule);
+		build->rule = unwind_rule_encode(build->pages, *rule, build->table->section.follow);
 		build->any = true;
 	}
 	unwind_pages_add(build->pages, start, build->rule);
+}
+
+/* Of these nobody knows where callee-saved registers are. */
+static void add_repaired_row(void *context, uint64_t start, const struct cfi_rule *rule)
+{
+	struct cfi_rule copy = *rule;
+
+	copy.saved[0] = CFI_SAVED_UNKNOWN;
+	add_row(context, start, &copy);
+}
+
+/* What no FDE covers, up to `end`. */
+static void add_gap(struct build *build, uint64_t end)
+{
+	const struct unwind_gap gap = { build->end, end, build->end > build->from ? build->end : build->from,
+					end < build->to ? end : build->to };
+
+	if (end > build->end && end - build->end > PADDING && gap.from < gap.to)
+		unwind_repair_gap(build->table->repair, &gap, add_repaired_row, build);
 }
 
 /* Go's linker writes no FDEs for Go's code. */
@@ -210,8 +157,7 @@ static void add_go(struct build *build)
 	build->go_done = true;
 	if (table->go_start < build->end || !is_text(table->image, table->go_start, table->go_end))
 		return;
-	if (build->end && table->go_start - build->end > PADDING)
-		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
+	add_gap(build, table->go_start);
 	gopclntab_rows(table->go, build->from, build->to, add_go_row, build);
 	build->end = table->go_end;
 }
@@ -231,6 +177,25 @@ static bool read_place(const struct unwind_table *table, size_t index, struct cf
 	return ret_place->offset < table->section.size;
 }
 
+/*
+ * glibc's __start_context, which makecontext lets its function "return" to: it begins by leaving its stack, so that
+ * nobody can have called it, but its FDE does not say so.
+ */
+static bool begins_context(const struct build *build, const struct cfi_fde *fde)
+{
+	static const uint8_t mov_rbx_rsp[] = { 0x48, 0x89, 0xdc };
+	const uint8_t *code;
+
+	if (fde->end - fde->start > START_CONTEXT_BYTES ||
+	    fde->program_end - fde->program > START_CONTEXT_BYTES)
+		return false;
+	for (const uint8_t *at = fde->program; at < fde->program_end; at++)
+		if (*at)
+			return false;
+	code = image_at(build->table->image, fde->start, sizeof(mov_rbx_rsp));
+	return code && !memcmp(code, mov_rbx_rsp, sizeof(mov_rbx_rsp));
+}
+
 /* One FDE, cut where the next one starts. */
 static void add_fde(struct build *build, const struct cfi_place *place, uint64_t next)
 {
@@ -244,9 +209,11 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 		build->bad++;
 		return;
 	}
-	if (build->end && fde.start - build->end > PADDING)
-		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
-	cfi_run(&table->section, &fde, next, add_row, build);
+	add_gap(build, fde.start);
+	if (begins_context(build, &fde)) /* a return address is looked up a byte before: in padding */
+		unwind_pages_add(build->pages, fde.start - (fde.start > build->end), UNWIND_RULE_OUTERMOST);
+	else
+		cfi_run(&table->section, &fde, next, add_row, build);
 	build->end = fde.end < next ? fde.end : next;
 }
 
@@ -267,20 +234,22 @@ static size_t find_first(const struct unwind_table *table, uint64_t vaddr)
 	return low;
 }
 
-/* Rows for the addresses from build->from up to build->to. */
+/* Rows for the addresses from build->from up to build->to, and what holds before. */
 static void add_range(struct build *build)
 {
 	const struct unwind_table *table = build->table;
 	struct cfi_place place = { 0 }, next = { 0 };
+	uint64_t behind = UINT64_MAX; /* where the first FDE lies that is not wanted */
 
 	build->end = 0;
 	build->go_done = false;
 	for (size_t i = find_first(table, build->from); i < table->count && !unwind_pages_full(build->pages); i++) {
 		bool known = read_place(table, i, &place);
 
-		next.start = place.start;
-		if (place.start >= build->to)
+		if (place.start > build->to) {
+			behind = place.start;
 			break;
+		}
 		next.start = UINT64_MAX;
 		if (i + 1 < table->count)
 			read_place(table, i + 1, &next);
@@ -291,9 +260,7 @@ static void add_range(struct build *build)
 	}
 	if (build->to > table->go_start)
 		add_go(build);
-	/* As where the next FDE is added: no row for padding. */
-	if (build->end && (next.start < build->end || next.start - build->end > PADDING))
-		unwind_pages_add(build->pages, build->end, UNWIND_RULE_NONE);
+	add_gap(build, behind);
 }
 
 /* Takes the sorted table of .eh_frame_hdr, if there is one of the usual form and truly sorted. */
@@ -376,8 +343,8 @@ static int find_rows(struct unwind_table *table)
 	if (!bytes)
 		return 0;
 	cfi_init(&table->section, bytes, size, vaddr);
+	table->section.follow = unwind_repair_follows(table->image, &table->section);
 	table->budget = table->section.budget;
-	table->has_frame = true;
 	if (table->entries)
 		return 0;
 	count = cfi_scan(&table->section, table->has_end, &table->places, &table->scan_bad);
@@ -404,7 +371,7 @@ static void find_text(struct unwind_table *table)
 		if (end > table->text_end)
 			table->text_end = end;
 	}
-	if (!table->text_end || (!table->has_frame && !table->go))
+	if (!table->text_end)
 		table->text_start = table->text_end = 0;
 }
 
@@ -432,6 +399,7 @@ void unwind_table_free(struct unwind_table *table)
 		return;
 	free(table->places);
 	gopclntab_free(table->go);
+	unwind_repair_free(table->repair);
 	free(table);
 }
 
@@ -463,6 +431,15 @@ int unwind_table_write(struct unwind_table *table, int fd, const uint64_t *wante
 	if (error)
 		return error;
 	table->section.budget = table->budget;
+	if (table->repair_requests++ % REPAIR_REQUESTS == 0) {
+		unwind_repair_free(table->repair);
+		table->repair = NULL;
+		error = unwind_repair_new(table->image, &table->repair);
+	}
+	if (error) {
+		unwind_pages_free(build.pages);
+		return error;
+	}
 	if (count) {
 		add_pages(&build, wanted, count);
 	} else if (span <= SYMBOLIZER_WHOLE_PAGES || !wanted) {

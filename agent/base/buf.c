@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +23,12 @@ bool buf_reserve(struct buf *buf, size_t more)
 	size_t want = buf->length + more + 1, capacity = buf->capacity ? buf->capacity : 256;
 	char *data;
 
-	if (buf->failed || want < more)
+	if (buf->failed)
 		return false;
+	if (more > SIZE_MAX / 4 || want > SIZE_MAX / 2) { /* doubling would come round to 0 */
+		buf->failed = true;
+		return false;
+	}
 	if (want <= buf->capacity)
 		return true;
 	while (capacity < want)

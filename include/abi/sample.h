@@ -15,7 +15,9 @@
 
 #define SAMPLE_SETS 2
 #define SAMPLE_CHUNK_FRAMES 32
-#define SAMPLE_MAX_USER_FRAMES 1024  /* depth of a user stack; a multiple of SAMPLE_CHUNK_FRAMES */
+#define SAMPLE_MAX_USER_FRAMES 1024  /* frames kept of a user stack; a multiple of SAMPLE_CHUNK_FRAMES */
+#define SAMPLE_INNER_FRAMES 768      /* of a deeper stack so many next to the leaf are kept, */
+#define SAMPLE_OUTER_FRAMES 256      /* and so many next to the root (SAMPLE_GAP); a power of two */
 #define SAMPLE_MAX_KERNEL_FRAMES 128 /* the kernel's own limit is 127 (sysctl perf_event_max_stack) */
 #define SAMPLE_FRAME_EXACT (1ULL << 63) /* user addresses have this bit clear; kernel frames never carry it */
 
@@ -29,13 +31,14 @@ struct sample_key {
 	__u32 exec_id;      /* self_exec_id: parts two programs of one process */
 	__u8 user_reason;   /* enum reason of the user stack */
 	__u8 kernel_reason; /* enum reason of the kernel stack */
-	__u8 flags;         /* SAMPLE_KTHREAD, SAMPLE_IN_KERNEL, SAMPLE_SNAPSHOT */
+	__u8 flags;         /* SAMPLE_KTHREAD … */
 	__u8 pad;
 };
 ABI_SIZE(struct sample_key, 48);
 
 #define SAMPLE_KTHREAD 1   /* no user side (in exec too, between two programs): an absent user stack is complete */
 #define SAMPLE_IN_KERNEL 2 /* taken in kernel mode */
+#define SAMPLE_GAP 8       /* frames behind the first SAMPLE_INNER_FRAMES were left out */
 #define SAMPLE_SNAPSHOT 4  /* user_stack is the id of a copy (abi/snapshot.h); the frames under it are the fallback */
 
 struct sample_value {

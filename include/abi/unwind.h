@@ -14,6 +14,7 @@
 #ifndef ABI_UNWIND_H
 #define ABI_UNWIND_H
 
+#include "abi/escape.h"
 #include "abi/types.h"
 
 #define UNWIND_PAGE_BITS 16
@@ -47,33 +48,6 @@ struct unwind_row {
 	__u8 rule;
 };
 ABI_SIZE(struct unwind_row, 2);
-
-enum unwind_cfa {         /* how an escape finds the CFA; `reg` is a DWARF register number */
-	UNWIND_CFA_REG = 1,   /* reg + cfa_offset, if its value is known (unwind_has_register) */
-	UNWIND_CFA_DEREF = 2, /* *(reg + cfa_offset) + cfa_add */
-	UNWIND_CFA_PLT = 3,   /* rsp + 8 + ((pc & 15) >= cfa_offset ? 8 : 0) */
-	UNWIND_CFA_SIGNAL = 4, /* rsp points at the kernel's ucontext: all registers come from it */
-	UNWIND_CFA_SWITCH = 5, /* as REG, but the caller's frame may lie on another stack, also further down */
-	UNWIND_CFA_NONE = 6,  /* known not to be expressible: REASON_UNSUPPORTED_RULE */
-};
-enum unwind_bp {
-	UNWIND_BP_SAME = 0,
-	UNWIND_BP_CFA = 1,     /* *(CFA + bp_offset) */
-	UNWIND_BP_RBP = 2,     /* *(rbp + bp_offset) */
-	UNWIND_BP_UNKNOWN = 3, /* undefined or an expression: later frames must not need it */
-};
-
-struct unwind_escape {
-	__u8 cfa; /* enum unwind_cfa */
-	__u8 reg;
-	__u8 bp; /* enum unwind_bp */
-	__u8 pad;
-	__s32 cfa_offset;
-	__s32 cfa_add;
-	__s32 bp_offset;
-	__s32 ra_offset; /* return address at *(CFA + ra_offset), usually -8 */
-};
-ABI_SIZE(struct unwind_escape, 20);
 
 #define UNWIND_PAGE_NOT_BUILT 0xffff
 struct unwind_page { /* a directory entry; the agent writes all of it at once */

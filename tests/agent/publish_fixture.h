@@ -110,7 +110,7 @@ static inline void fill_file(struct image_file *file)
 {
 	memset(file, 0, sizeof(*file));
 	file->head = (struct unwind_file){ UNWIND_FILE_MAGIC, 1, 2, 4 };
-	file->escape = (struct unwind_escape){ UNWIND_CFA_PLT, 7, UNWIND_BP_SAME, 0, 11, 0, 0, -8 };
+	file->escape = (struct unwind_escape){ .cfa = UNWIND_CFA_PLT, .reg = 7, .cfa_offset = 11, .ra_offset = -8 };
 	file->pages[0] = (struct unwind_file_page){ 5, offsetof(struct image_file, five), sizeof(file->five) };
 	file->pages[1] = (struct unwind_file_page){ 7, offsetof(struct image_file, seven), sizeof(file->seven) };
 	file->five.palette[0] = UNWIND_RULE_NONE;

@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_IMAGES 64
@@ -131,31 +130,6 @@ static inline void fixture_free(struct fixture *fixture)
 	resolve_free(fixture->resolve);
 	names_free(fixture->names);
 	free(fixture);
-}
-
-/* The mapping of this process that holds the address: what a side-band event would have said. */
-static inline bool find_mapping(const void *address, struct resolve_image_request *request, char *path,
-				uint64_t *ret_offset)
-{
-	auto_file FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned long long start, end, offset, inode;
-	unsigned major, minor;
-	char line[8192];
-
-	while (maps && fgets(line, sizeof(line), maps)) {
-		path[0] = '\0';
-		if (sscanf(line, "%llx-%llx %*s %llx %x:%x %llu %4000[^\n]", &start, &end, &offset, &major, &minor,
-			   &inode, path) < 6 || (uintptr_t)address < start || (uintptr_t)address >= end)
-			continue;
-		request->pid = (uint32_t)getpid();
-		request->start = start;
-		request->end = end;
-		request->file = (struct sideband_file){ major, minor, inode, 0 };
-		request->path = path;
-		*ret_offset = (uintptr_t)address - start + offset;
-		return true;
-	}
-	return false;
 }
 
 static inline const char *frame_name(struct fixture *fixture, uint32_t id)

@@ -67,10 +67,10 @@ static void malformed_files_are_refused(void **state)
 	BROKEN(file.head.rows++);
 	BROKEN(file.head.rows--);
 	BROKEN(file.escape.cfa = 0);
-	BROKEN(file.escape.cfa = UNWIND_CFA_NONE + 1);
-	BROKEN(file.escape.reg = 17);
-	BROKEN(file.escape.bp = UNWIND_BP_UNKNOWN + 1);
-	BROKEN(file.escape.pad = 1);
+	BROKEN(file.escape.cfa = UNWIND_CFA_INDEX + 1);
+	BROKEN(file.escape.reg = 16);
+	BROKEN(file.escape.bp = UNWIND_BP_DEREF + 1);
+	BROKEN(file.escape.ra = UNWIND_RA_REG + 1);
 	BROKEN(file.pages[1].page = 5);
 	BROKEN(file.pages[1].page = 4);
 	BROKEN(file.pages[0].page = 4);
@@ -188,7 +188,7 @@ static void dropped_rows_make_room(void **state)
 static void escapes_past_the_limit_become_one(void **state)
 {
 	struct fixture *f = need(state);
-	size_t bytes = 16 + 20 * 1024;
+	size_t bytes = 16 + sizeof(struct unwind_escape) * 1024;
 	auto_free char *data = calloc(1, bytes);
 	struct unwind_file head = { UNWIND_FILE_MAGIC, 1024, 0, 0 };
 	const struct symbolizer_table table = { .bytes = bytes };
@@ -203,7 +203,7 @@ static void escapes_past_the_limit_become_one(void **state)
 		for (int i = 0; i < 1024; i++) {
 			struct unwind_escape escape = { .cfa = UNWIND_CFA_REG, .cfa_offset = round * 1024 + i };
 
-			memcpy(data + 16 + 20 * i, &escape, 20);
+			memcpy(data + 16 + sizeof(escape) * (size_t)i, &escape, sizeof(escape));
 		}
 		assert_int_equal(publish_bytes(f->publish, data, bytes, &table, &dir), 0);
 	}

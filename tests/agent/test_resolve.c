@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "own_mapping.h"
 #include "resolve_fixture.h"
 
 #include <dirent.h>
@@ -16,6 +17,7 @@
 #include <sys/auxv.h>
 #include <sys/capability.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static int setup(void **state)

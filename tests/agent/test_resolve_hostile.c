@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "own_mapping.h"
 #include "resolve_fixture.h"
 #include "symbolizer/image.h"
 

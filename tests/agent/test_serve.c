@@ -373,7 +373,7 @@ static void go_reads_the_live_url(void **state)
 	add_past(5, 0);
 	snprintf(command, sizeof(command),
 		 "PATH=$PATH:/usr/local/go/bin PPROF_TMPDIR=/tmp go tool pprof -top -tagroot=container "
-		 "'http://127.0.0.1:%u/debug/pprof/profile?last=60s' 2>&1", host.port);
+		 "'http://127.0.0.1:%u/debug/pprof/profile?last=60s' 2>&1", client_port);
 	pipe = popen(command, "r");
 	while (fgets(line, sizeof(line), pipe))
 		found |= strstr(line, host.fixture.web_name) != NULL;

@@ -257,7 +257,7 @@ static void bad_addresses_get_a_sentence(void **state)
 		assert_int_equal(try_start("[::1]:0", false), 0);
 		assert_int_equal(try_start("[::]:0", true), 0);
 	}
-	snprintf(taken, sizeof(taken), "127.0.0.1:%u", host.port);
+	snprintf(taken, sizeof(taken), "127.0.0.1:%u", client_port);
 	assert_int_equal(try_start(taken, false), -EADDRINUSE);
 	assert_non_null(strstr(host.error, "--web.listen-address"));
 }

@@ -11,39 +11,7 @@
 
 #include "abi/types.h"
 
-#define BASE 0x7fff0000ULL
-#define WORDS 512
-
-struct stack { /* words[0] lies at BASE; what is below `from` cannot be read */
-	uint64_t words[WORDS];
-	uint64_t from;
-};
-
-static int stack_read(void *context, uint64_t address, __u64 *to)
-{
-	const struct stack *stack = context;
-
-	if (address < stack->from || address < BASE || address - BASE > sizeof(stack->words) - 8)
-		return 1;
-	memcpy(to, (const char *)stack->words + (address - BASE), 8);
-	return 0;
-}
-#define UNWIND_READ stack_read
-#include "unwind_step.h"
-
-static void put(struct stack *stack, uint64_t address, uint64_t value)
-{
-	memcpy((char *)stack->words + (address - BASE), &value, 8);
-}
-
-static struct unwind_regs regs_at(uint64_t rsp, uint64_t rbp)
-{
-	struct unwind_regs regs = { .pc = 0x1000, .exact = 1 };
-
-	regs.reg[UNWIND_RSP] = rsp;
-	regs.reg[UNWIND_RBP] = rbp;
-	return regs;
-}
+#include "step_stack.h"
 
 static void rsp_rule_finds_caller_and_rbp(void **state)
 {
@@ -150,95 +118,6 @@ static void linked_frames_are_doubted(void **state)
 	assert_int_equal(unwind_step_linked(&regs, &stack), REASON_NONE);
 }
 
-static void signal_frame_gives_every_register(void **state)
-{
-	static const uint8_t order[16] = { 8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7 };
-	const struct unwind_escape escape = { .cfa = UNWIND_CFA_SIGNAL };
-	struct stack stack = { 0 };
-	struct unwind_regs regs = regs_at(BASE + 256, 0);
-
-	(void)state;
-	regs.exact = 0;
-	regs.rbp_lost = 1;
-	for (int i = 0; i < 16; i++) /* DWARF register n holds 100 + n, as struct sigcontext_64 lies */
-		put(&stack, BASE + 256 + 40 + 8 * (uint64_t)i, 100 + order[i]);
-	put(&stack, BASE + 256 + 168, 0x9999);
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	for (int i = 0; i < 16; i++)
-		assert_int_equal(regs.reg[i], 100 + i);
-	assert_int_equal(regs.pc, 0x9999);
-	assert_true(regs.exact);
-	assert_false(regs.rbp_lost);
-	regs = regs_at(BASE + sizeof(stack.words) - 100, 0);
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_READ_FAULT);
-}
-
-static void plt_entry_depends_on_pc(void **state)
-{
-	const struct unwind_escape escape = { .cfa = UNWIND_CFA_PLT, .cfa_offset = 11, .ra_offset = -8 };
-	struct stack stack = { 0 };
-	struct unwind_regs regs = regs_at(BASE + 64, 5);
-
-	(void)state;
-	put(&stack, BASE + 64, 0x2222);
-	put(&stack, BASE + 72, 0x3333);
-	regs.pc = 0x100a;
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	assert_int_equal(regs.pc, 0x2222);
-	regs = regs_at(BASE + 64, 5);
-	regs.pc = 0x100b;
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	assert_int_equal(regs.pc, 0x3333);
-	assert_int_equal(regs.reg[UNWIND_RBP], 5);
-}
-
-static void other_registers_where_nobody_restores_them(void **state)
-{
-	struct unwind_escape escape = { .cfa = UNWIND_CFA_REG, .reg = 3, .cfa_offset = 16, .ra_offset = -8,
-					.bp = UNWIND_BP_RBP, .bp_offset = -8 };
-	struct stack stack = { 0 };
-	struct unwind_regs regs = regs_at(BASE, BASE + 128);
-
-	(void)state;
-	put(&stack, BASE + 72, 0x2222);
-	put(&stack, BASE + 120, 0x3333);
-	regs.reg[3] = BASE + 64;
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	assert_int_equal(regs.pc, 0x2222);
-	assert_int_equal(regs.reg[UNWIND_RSP], BASE + 80);
-	assert_int_equal(regs.reg[UNWIND_RBP], 0x3333);
-	regs.reg[3] = BASE + 128; /* rbx: what it was here is saved in a frame below, where nobody looks */
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_UNSUPPORTED_RULE);
-	escape.reg = 0; /* rax: still what it was */
-	escape.bp = UNWIND_BP_SAME;
-	regs.reg[0] = BASE + 128;
-	put(&stack, BASE + 136, 0x4444);
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	assert_int_equal(regs.pc, 0x4444);
-}
-
-/* gcc's realigned frames: the CFA is kept in a slot below rbp; rbp itself may be an expression. */
-static void dereferenced_cfa(void **state)
-{
-	const struct unwind_escape escape = { .cfa = UNWIND_CFA_DEREF, .reg = UNWIND_RBP, .cfa_offset = -8,
-					      .cfa_add = 16, .ra_offset = -8, .bp = UNWIND_BP_UNKNOWN };
-	const struct unwind_escape needs_rbp = { .cfa = UNWIND_CFA_REG, .reg = UNWIND_RBP, .cfa_offset = 800,
-						 .ra_offset = -8 };
-	const struct unwind_escape none = { .cfa = UNWIND_CFA_NONE };
-	struct stack stack = { 0 };
-	struct unwind_regs regs = regs_at(BASE, BASE + 128);
-
-	(void)state;
-	put(&stack, BASE + 120, BASE + 200);
-	put(&stack, BASE + 208, 0x2222);
-	assert_int_equal(unwind_step_escape(&regs, &escape, &stack), REASON_NONE);
-	assert_int_equal(regs.pc, 0x2222);
-	assert_int_equal(regs.reg[UNWIND_RSP], BASE + 216);
-	assert_true(regs.rbp_lost);
-	assert_int_equal(unwind_step_escape(&regs, &needs_rbp, &stack), REASON_UNSUPPORTED_RULE);
-	assert_int_equal(unwind_step_escape(&regs, &none, &stack), REASON_UNSUPPORTED_RULE);
-}
-
 /* The rule of row `row` in make_block's blocks. */
 static uint16_t rule_of(uint32_t row)
 {
@@ -311,10 +190,6 @@ int main(void)
 		cmocka_unit_test(rbp_slot_below_rsp_keeps_the_register),
 		cmocka_unit_test(linked_frames_lead_to_the_end),
 		cmocka_unit_test(linked_frames_are_doubted),
-		cmocka_unit_test(signal_frame_gives_every_register),
-		cmocka_unit_test(plt_entry_depends_on_pc),
-		cmocka_unit_test(other_registers_where_nobody_restores_them),
-		cmocka_unit_test(dereferenced_cfa),
 		cmocka_unit_test(rule_in_force_for_every_pc),
 		cmocka_unit_test(hostile_tables_stay_inside),
 	};

@@ -153,6 +153,35 @@ static uint16_t table_find(const struct table *table, uint64_t vaddr)
 }
 
 /* A rule in words, in which both sides are compared. */
+static void describe_cfa(const struct unwind_escape *escape, char *text)
+{
+	const char *narrow = escape->flags & UNWIND_ESCAPE_NARROW ? "u32" : "";
+
+	if (escape->cfa == UNWIND_CFA_REG)
+		sprintf(text, "r%d%+d", escape->reg, escape->cfa_offset);
+	else if (escape->cfa == UNWIND_CFA_DEREF)
+		sprintf(text, "%s*(r%d%+d)%+d", narrow, escape->reg, escape->cfa_offset, escape->cfa_add);
+	else if (escape->cfa == UNWIND_CFA_INDEX)
+		sprintf(text, "*(r%d+8*r%d%+d)%+d", escape->reg, escape->index, escape->cfa_offset, escape->cfa_add);
+	else
+		sprintf(text, "plt %d", escape->cfa_offset);
+}
+
+static void describe_bp(const struct unwind_escape *escape, char *text)
+{
+	static const char *const forms[] = { [UNWIND_BP_SAME] = "same", [UNWIND_BP_UNKNOWN] = "unknown",
+					     [UNWIND_BP_CFA] = "cfa%+d", [UNWIND_BP_VALUE] = "=cfa%+d" };
+
+	if (escape->bp == UNWIND_BP_MEMORY)
+		sprintf(text, "r%d%+d", escape->bp_reg, escape->bp_offset);
+	else if (escape->bp == UNWIND_BP_REG)
+		sprintf(text, "=r%d%+d", escape->bp_reg, escape->bp_offset);
+	else if (escape->bp == UNWIND_BP_DEREF)
+		sprintf(text, "*(r%d%+d)%+d", escape->bp_reg, escape->bp_offset, escape->bp_add);
+	else
+		sprintf(text, forms[escape->bp], escape->bp_offset);
+}
+
 static void describe_escape(const struct unwind_escape *escape, char *text)
 {
 	char bp[40], cfa[40];
@@ -161,19 +190,15 @@ static void describe_escape(const struct unwind_escape *escape, char *text)
 		strcpy(text, escape->cfa == UNWIND_CFA_NONE ? "unsupported" : "signal");
 		return;
 	}
-	if (escape->cfa == UNWIND_CFA_REG)
-		sprintf(cfa, "r%d%+d", escape->reg, escape->cfa_offset);
-	else if (escape->cfa == UNWIND_CFA_DEREF)
-		sprintf(cfa, "*(r%d%+d)%+d", escape->reg, escape->cfa_offset, escape->cfa_add);
-	else
-		sprintf(cfa, "plt %d", escape->cfa_offset);
-	if (escape->bp == UNWIND_BP_SAME)
-		strcpy(bp, "same");
-	else if (escape->bp == UNWIND_BP_UNKNOWN)
-		strcpy(bp, "unknown");
-	else
-		sprintf(bp, "%s%+d", escape->bp == UNWIND_BP_CFA ? "cfa" : "rbp", escape->bp_offset);
-	sprintf(text, "%s bp %s ra %+d", cfa, bp, escape->ra_offset);
+	describe_cfa(escape, cfa);
+	describe_bp(escape, bp);
+	text += sprintf(text, "%s bp %s ra ", cfa, bp);
+	text += sprintf(text, escape->ra == UNWIND_RA_REG ? "r%d" : "%+d", escape->ra_offset);
+	if (!(escape->flags & UNWIND_ESCAPE_SAVED))
+		return;
+	text += sprintf(text, " saved");
+	for (int i = 0; i < UNWIND_SAVED; i++)
+		text += sprintf(text, " %d", escape->saved[i]);
 }
 
 static void describe(const struct table *table, uint64_t vaddr, char *text)

@@ -9,6 +9,8 @@
 #include "symbolizer/lines.h"
 #include "symbolizer/lookup.h"
 
+#include <elf.h>
+
 #define MAX_ADDRESSES 4000
 #define GO "HOME=$PWD GOCACHE=/tmp/wick-test-go GOFLAGS=-mod=mod GOTOOLCHAIN=local GO111MODULE=on "
 

@@ -4,6 +4,8 @@
 
 #include "symbolizer/lines.h"
 
+#include <elf.h>
+
 static const char source[] =
 	"template <class T> static inline T twice(T x) { volatile T y = x; return y + y; }\n"
 	"namespace deep { __attribute__((noinline)) int work(int x) { return twice(x) + twice((long)x); } }\n"

@@ -3,6 +3,7 @@
  * DWARF made to kill its reader: nesting, row bombs, inflation bombs, reference cycles, overlapping claims. Each
  * must end soon, in bounded memory, with what is still right.
  */
+#include "section_maker.h"
 #include "toolchain.h"
 
 #include "base/buf.h"

@@ -3,151 +3,41 @@
  * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this
  * machine and of its compilers; then thousands of broken copies of one.
  */
+#include "cfi_oracle.h"
 #include "table_reader.h"
 
-#include <dwarf.h>
 #include <elf.h>
-#include <elfutils/libdw.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <limits.h>
-
-/* ---- what libdw says ----------------------------------------------------------------------------------- */
-
-static bool same_ops(const Dwarf_Op *ops, size_t count, const uint8_t *codes, size_t wanted)
-{
-	for (size_t i = 0; i < count && i < wanted; i++)
-		if (codes[i] && ops[i].atom != codes[i])
-			return false;
-	return count == wanted;
-}
-
-static bool oracle_cfa(Dwarf_Frame *frame, bool signal, char *text, int *ret_rsp_offset)
-{
-	static const uint8_t plt[] = { DW_OP_breg7, DW_OP_breg16, DW_OP_lit15, DW_OP_and, 0,
-				       DW_OP_ge,    DW_OP_lit3,   DW_OP_shl,   DW_OP_plus };
-	Dwarf_Op *ops;
-	size_t count;
-
-	*ret_rsp_offset = INT_MAX;
-	if (dwarf_frame_cfa(frame, &ops, &count) || !count)
-		return false;
-	if (same_ops(ops, count, plt, sizeof(plt))) {
-		sprintf(text, "plt %d", ops[4].atom - DW_OP_lit0);
-		return true;
-	}
-	if (count == 1 && ops[0].atom == DW_OP_bregx) {
-		sprintf(text, "r%d%+d", (int)ops[0].number, (int)ops[0].number2);
-		if (ops[0].number == 7)
-			*ret_rsp_offset = (int)ops[0].number2;
-		return ops[0].number < 16;
-	}
-	if (ops[0].atom < DW_OP_breg0 || ops[0].atom > DW_OP_breg15)
-		return false;
-	if (count == 1) {
-		sprintf(text, "r%d%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number);
-		if (ops[0].atom == DW_OP_breg7)
-			*ret_rsp_offset = (int)ops[0].number;
-		return true;
-	}
-	if (ops[1].atom != DW_OP_deref || count > 3 || (count == 3 && ops[2].atom != DW_OP_plus_uconst))
-		return false;
-	sprintf(text, "*(r%d%+d)%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number,
-		count == 3 ? (int)ops[2].number : 0);
-	if (signal && !strcmp(text, "*(r7+160)+0"))
-		strcpy(text, "signal");
-	return true;
-}
-
-/* The register's place; false: an undefined one. */
-static bool oracle_register(Dwarf_Frame *frame, int number, int rsp_offset, char *text)
-{
-	Dwarf_Op memory[3], *ops;
-	size_t count;
-
-	assert_int_equal(dwarf_frame_register(frame, number, memory, &ops, &count), 0);
-	if (!count) {
-		strcpy(text, ops ? "unknown" : "same");
-		return !ops;
-	}
-	if (ops[0].atom == DW_OP_call_frame_cfa && count <= 2 &&
-	    (count == 1 || ops[1].atom == DW_OP_plus_uconst)) {
-		int offset = count == 2 ? (int)ops[1].number : 0;
-
-		/* Below rsp: popped, so the register has it. */
-		if (number == 6 && rsp_offset != INT_MAX && rsp_offset + offset < 0)
-			strcpy(text, "same");
-		else
-			sprintf(text, "cfa%+d", offset);
-	} else if (ops[0].atom == DW_OP_call_frame_cfa && count == 2 && ops[1].atom == DW_OP_breg6) {
-		sprintf(text, "rbp%+d", (int)ops[1].number);
-	} else if (count == 1 && ops[0].atom == DW_OP_breg6) {
-		sprintf(text, "rbp%+d", (int)ops[0].number);
-	} else {
-		strcpy(text, "unknown");
-	}
-	return true;
-}
-
-static void oracle_describe(Dwarf_CFI *cfi, uint64_t vaddr, char *text)
-{
-	char cfa[60], bp[40], ra[40];
-	Dwarf_Frame *frame = NULL;
-	int rsp_offset;
-	bool signal;
-
-	strcpy(text, "none");
-	if (dwarf_cfi_addrframe(cfi, vaddr, &frame))
-		return;
-	dwarf_frame_info(frame, NULL, NULL, &signal);
-	strcpy(text, "unsupported");
-	if (!oracle_register(frame, 16, INT_MAX, ra)) {
-		strcpy(text, "outermost");
-	} else if (oracle_cfa(frame, signal, cfa, &rsp_offset)) {
-		oracle_register(frame, 6, rsp_offset, bp);
-		if (!strcmp(cfa, "signal"))
-			strcpy(text, "signal");
-		else if (!strncmp(ra, "cfa", 3))
-			sprintf(text, "%s bp %s ra %s", cfa, bp, ra + 3);
-	}
-	free(frame);
-}
 
 /* ---- comparing ----------------------------------------------------------------------------------------- */
+
+#define KINDS 262144
 
 struct comparison {
 	const char *path;
 	struct table table;
 	Dwarf_CFI *cfi;
-	uint64_t compared, padding;
-	char kinds[4096]; /* escape rules met, for a test to look for */
+	uint64_t compared, uncovered, contexts;
+	char kinds[KINDS]; /* escape rules met, for a test to look for */
 };
-
-/* An address behind a function's end, in its padding, may carry the function's rule: nothing runs there. */
-static bool is_padding(struct comparison *comparison, uint64_t vaddr, const char *ours)
-{
-	char theirs[160];
-
-	for (uint64_t back = 1; back <= 15; back++) {
-		oracle_describe(comparison->cfi, vaddr - back, theirs);
-		if (strcmp(theirs, "none"))
-			return !strcmp(theirs, ours);
-	}
-	return false;
-}
 
 static void compare(struct comparison *comparison, uint64_t vaddr)
 {
 	char ours[160], theirs[160];
 
 	describe(&comparison->table, vaddr, ours);
-	oracle_describe(comparison->cfi, vaddr, theirs);
+	oracle_describe(comparison->cfi, vaddr, strstr(ours, " saved"), theirs);
 	comparison->compared++;
 	if (!strcmp(ours, theirs))
 		return;
-	if (!strcmp(theirs, "none") && is_padding(comparison, vaddr, ours)) {
-		comparison->padding++;
+	if (!strcmp(theirs, "none")) { /* padding, or what test_unwind_repair.c looks at */
+		comparison->uncovered++;
+		return;
+	}
+	if (!strcmp(ours, "outermost") && !strcmp(theirs, "r7+8 bp same ra -8")) { /* glibc's __start_context */
+		comparison->contexts++;
 		return;
 	}
 	fail_msg("%s 0x%" PRIx64 ": ours \"%s\", libdw's \"%s\"", comparison->path, vaddr, ours, theirs);
@@ -202,7 +92,7 @@ static void compare_random(struct comparison *comparison, const struct image *im
 	}
 }
 
-static void compare_pages(const struct table *whole, struct image *image, const char *path);
+static void compare_pages(struct comparison *comparison, struct image *image);
 
 static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 {
@@ -221,13 +111,14 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 	assert_non_null(comparison.cfi);
 	compare_rows(&comparison, samples);
 	compare_random(&comparison, image, samples);
-	compare_pages(&comparison.table, image, path);
+	compare_pages(&comparison, image);
 	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n",
 		      path, comparison.table.report.rows,
 		      (double)comparison.table.report.bytes / comparison.table.report.rows,
 		      comparison.table.report.escapes, comparison.table.report.unsupported,
 		      comparison.compared);
 	assert_true(comparison.table.report.rows > 0);
+	assert_true(comparison.contexts * 100 <= comparison.compared);
 	if (ret_kinds)
 		strcpy(ret_kinds, comparison.kinds);
 	dwarf_cfi_end(comparison.cfi);
@@ -237,9 +128,12 @@ static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 	return true;
 }
 
-/* Pages made alone or a few at a time, in any order, say what they say when the whole file is made. */
-static void compare_pages(const struct table *whole, struct image *image, const char *path)
+/* Pages made alone or a few at a time, in any order, say what they say when the whole file is made. Where no FDE does,
+ * the code is followed from other places then, which may find a little more or less. */
+static void compare_pages(struct comparison *comparison, struct image *image)
 {
+	const struct table *whole = &comparison->table;
+	uint64_t compared = 0, uncertain = 0;
 	uint32_t first = whole->report.first_page, span = whole->report.span;
 	struct unwind_table *rows;
 	struct table part;
@@ -254,22 +148,28 @@ static void compare_pages(const struct table *whole, struct image *image, const 
 		table_open_pages(rows, wanted, count, &part);
 		for (size_t i = 0; i < count; i++) {
 			for (uint64_t vaddr = wanted[i] << 16; vaddr < (wanted[i] + 1) << 16; vaddr++) {
-				char ours[160], theirs[160];
+				char ours[160], theirs[160], oracle[160];
 
 				if (table_find(&part, vaddr) == table_find(whole, vaddr) &&
 				    table_find(whole, vaddr) >> 14 != UNWIND_KIND_ESCAPE)
 					continue;
 				describe(&part, vaddr, ours);
 				describe(whole, vaddr, theirs);
-				if (strcmp(ours, theirs))
-					fail_msg("%s 0x%" PRIx64 ": alone \"%s\", in the whole \"%s\"", path, vaddr,
-						 ours, theirs);
+				if (!strcmp(ours, theirs))
+					continue;
+				oracle_describe(comparison->cfi, vaddr, false, oracle);
+				uncertain++;
+				if (strcmp(oracle, "none"))
+					fail_msg("%s 0x%" PRIx64 ": alone \"%s\", in the whole \"%s\"",
+						 comparison->path, vaddr, ours, theirs);
 			}
+			compared += 1 << 16;
 		}
 		for (uint32_t p = 0; p < part.header->pages; p++)
 			assert_in_range(part.pages[p].page, wanted[0], wanted[count - 1]);
 		table_close(&part);
 	}
+	assert_true(uncertain <= compared / 100);
 	unwind_table_free(rows);
 }
 
@@ -291,7 +191,8 @@ static void test_system_files(void **state)
 	static const char *const libraries[] = { "libc.so.6",      "ld-linux-x86-64.so.2",
 						 "libcrypto.so.3", "libstdc++.so.6",
 						 "libm.so.6",      "libgcc_s.so.1" };
-	char path[256], kinds[4096];
+	static char kinds[KINDS];
+	char path[256];
 
 	(void)state;
 	assert_true(compare_file("/bin/bash", 5000, NULL));
@@ -300,8 +201,15 @@ static void test_system_files(void **state)
 			print_message("%s: not on this machine\n", libraries[i]);
 			continue;
 		}
-		if (i == 0) /* __restore_rt */
+		if (i == 0) { /* __restore_rt, vfork, longjmp */
 			assert_non_null(strstr(kinds, "signal\n"));
+			assert_non_null(strstr(kinds, "r7+0 bp same ra r5\n"));
+			assert_non_null(strstr(kinds, "r8+0 bp =r9+0 ra r1\n"));
+		}
+		if (i == 1) /* _dl_runtime_resolve, and what it calls */
+			assert_non_null(strstr(kinds, "r3+32 bp same ra -8 saved 4 0 0 0 0\n"));
+		if (i == 2) /* its Montgomery multiplication */
+			assert_non_null(strstr(kinds, "*(r7+8*r9+8)+8 bp "));
 	}
 }
 
@@ -400,7 +308,8 @@ static void test_compiled_files(void **state)
 		"clang-14 -O0 -fno-omit-frame-pointer program.c",
 		"rustc -O program.rs",
 	};
-	char path[256], kinds[4096];
+	static char kinds[KINDS];
+	char path[256];
 
 	(void)state;
 	for (size_t i = 0; i < array_size(commands); i++) {
@@ -415,7 +324,7 @@ static void test_compiled_files(void **state)
 		assert_non_null(strstr(kinds, "plt 11 bp same ra -8"));
 		assert_non_null(strstr(kinds, "r10+0 bp ")); /* the DRAP of aligned() */
 		assert_non_null(strstr(kinds, "*(r6"));
-		assert_non_null(strstr(kinds, "bp rbp+0"));
+		assert_non_null(strstr(kinds, "bp r6+0"));
 		assert_non_null(strstr(kinds, "r7+70")); /* a CFA offset past 11 bits */
 	}
 }

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boots a Debian kernel in QEMU (software emulation) on an initramfs that holds busybox, given programs with
 their libraries, and an init script; gives back what the script printed on the serial line."""
+import contextlib
 import glob
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 B = os.path.abspath(os.environ.get("B", "build"))
 KERNELS = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
@@ -95,19 +97,37 @@ poweroff -f
 """
 
 
+def waited(pid):
+    """(seconds its threads ran, seconds they waited for a processor of the host)"""
+    ran = delayed = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with contextlib.suppress(OSError):
+            numbers = open(path).read().split()
+            ran, delayed = ran + int(numbers[0]) / 1e9, delayed + int(numbers[1]) / 1e9
+    return ran, delayed
+
+
 def boot(series, script, programs=(), files=None, cpus=2, memory="1G", append="", timeout=240):
-    """What the script printed; None when the guest did not reach its end."""
+    """(what the script printed, or None when the guest did not reach its end; share of the time it needed that the
+    host kept its processors from it, when a guest's clocks tick late)"""
     folder = tempfile.mkdtemp()
     try:
         initramfs(PRELUDE + script + POSTLUDE, programs, files or {}, f"{folder}/initrd")
-        run = subprocess.run(
-            ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
-             "-nic", "none", "-no-reboot", "-display", "none", "-serial", "stdio", "-monitor", "none",
-             "-kernel", kernel(series), "-initrd", f"{folder}/initrd",
-             "-append", f"console=ttyS0 quiet panic=-1 loglevel=3 {append}"],
-            capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
-        return run.stdout.replace("\r", "") if "GUEST-END" in run.stdout else None
-    except subprocess.TimeoutExpired:
-        return None
+        with open(f"{folder}/serial", "wb") as serial:
+            run = subprocess.Popen(
+                ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory,
+                 "-nic", "none", "-no-reboot", "-display", "none", "-serial", "stdio", "-monitor", "none",
+                 "-kernel", kernel(series), "-initrd", f"{folder}/initrd",
+                 "-append", f"console=ttyS0 quiet panic=-1 loglevel=3 {append}"],
+                stdout=serial, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        times, end = (1, 0), time.monotonic() + timeout
+        while run.poll() is None and time.monotonic() < end:
+            now = waited(run.pid)
+            times = now if now[0] else times
+            time.sleep(0.5)
+        run.kill()
+        run.wait()
+        text = open(f"{folder}/serial", errors="replace", newline="").read().replace("\r", "")
+        return text if "GUEST-END" in text else None, times[1] / sum(times)
     finally:
         shutil.rmtree(folder)

@@ -193,7 +193,7 @@ def folded(text):
     return out
 
 
-OUTERMOST = re.compile(r"^(_start|_start_\w+|__?clone3?|clone|_dl_start_user|_rt0_\w+|start_thread|thread_start|"
+OUTERMOST = re.compile(r"^(_start|_start_\w+|_{0,2}clone3?|_dl_start_user|_rt0_\w+|start_thread|thread_start|"
                        r"_dl_start|__libc_start_call_main|ret_from_fork\w*)$")
 
 
