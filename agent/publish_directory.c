@@ -4,7 +4,7 @@
  * list of pages that the sampler or the host's unwinder met and found not built. Owns the entries and user space's
  * notes on them.
  */
-#include "publish_private.h"
+#include "publish_block.h"
 
 #include "base/clock.h"
 

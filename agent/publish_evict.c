@@ -4,7 +4,7 @@
  * that gives up pages whose rows the sampler has not used for a turn, when room gets short. What is given up is built
  * again when it is met.
  */
-#include "publish_private.h"
+#include "publish_block.h"
 
 #include "base/clock.h"
 

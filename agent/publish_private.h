@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of "publish" share: publish.c (life, chunks), publish_rows.c (unwind files), publish_directory.c
- * (which page is where), publish_evict.c (room), publish_tables.c (processes), publish_space.c (places for mapping
- * tables), publish_read.c (rows read back). */
+/* What the parts of "publish" share: publish.c (life, chunks), _rows.c (unwind files), _directory.c (which page is
+ * where), _evict.c (room), _tables.c (processes), _space.c (places for mapping tables), _read.c (rows read back). */
 #ifndef PUBLISH_PRIVATE_H
 #define PUBLISH_PRIVATE_H
 
 #include "abi/unwind.h"
 #include "base/hmap.h"
 #include "publish.h"
+#include "publish_extent.h"
 #include "symbolizer.h"
 
 #include <pthread.h>
@@ -65,19 +65,6 @@ struct publish_entry { /* process->published */
 	TAILQ_ENTRY(publish_entry) verify_link;
 };
 
-struct publish_extent { /* a place in the row chunks, or in the directory (chunk 0, entries) */
-	uint32_t chunk, from, length;
-	uint64_t free_ns; /* in the grave: when no handler can look there any more */
-};
-struct publish_extents {
-	struct publish_extent *items;
-	size_t count, capacity;
-};
-int publish_extents_add(struct publish_extents *extents, const struct publish_extent *extent);
-/* Cuts `length` from the first that is long enough. False: none is. */
-bool publish_extents_take(struct publish_extents *extents, uint32_t length, struct publish_extent *ret_extent);
-void publish_extents_give(struct publish_extents *extents, struct publish_extent extent); /* joins neighbours */
-
 struct publish_dir { /* which pages of text a `dir` speaks for */
 	uint32_t dir, first_page, pages;
 	uint32_t at; /* of its entries in the directory */
@@ -88,16 +75,6 @@ struct publish_slot { /* what user space knows of a directory entry */
 	uint32_t dir;
 	uint16_t halves, rows; /* of its block */
 	uint32_t since;        /* modulo 2^32: built: the ms at which the clock took its mark; not: the us when wanted */
-};
-
-struct publish_block { /* of an unwind file, on its way in */
-	uint32_t page;
-	uint16_t rows;
-	struct publish_extent place; /* length 0: there was no room */
-};
-struct publish_blocks {
-	struct publish_block *items; /* ascending */
-	uint32_t count;
 };
 
 struct publish {
@@ -124,26 +101,15 @@ struct publish {
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;
 	struct publish_readers *read; /* of publish_read.c */
-	struct publish_wants *wants;  /* of publish_directory.c, as is: */
+	struct publish_wants *wants;  /* of publish_directory.c */
 	atomic_size_t pending;
 	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
 };
-
 int publish_view_open(int fd, size_t offset, size_t bytes, struct publish_view *ret_view);
 void publish_view_close(struct publish_view *view);
 /* A new chunk of `bytes` in slot `index` of the outer map; its descriptor, or -errno. */
 int publish_chunk_new(int outer_fd, const char *name, uint32_t index, uint32_t bytes);
 int publish_rows_init(struct publish *publish);
-/* The blocks of an unwind file into the row chunks; `dir` pays for its escapes. Under rows_lock. */
-int publish_import(struct publish *publish, struct publish_dir *dir, int fd, uint64_t bytes,
-		   struct publish_blocks *ret_blocks);
-void publish_blocks_drop(struct publish *publish, struct publish_blocks *blocks); /* gives back what is in it */
-/* Directory entries mapped; the agent alone writes whole ones. */
-int publish_entries_open(struct publish *publish, uint32_t at, uint32_t count, struct publish_view *ret_view);
-struct unwind_page publish_entry_read(const struct publish_view *view, uint32_t index);
-void publish_entry_write(struct publish_view *view, uint32_t index, struct unwind_page page);
-/* Its block to the grave, the entry is wanted anew when met. */
-void publish_entry_give_up(struct publish *publish, struct publish_view *view, uint32_t index, uint32_t slot);
 /* The pages of text that have directory entries under this dir. False: never given out. */
 bool publish_find_dir(struct publish *publish, uint32_t dir, struct publish_dir *ret_dir);
 void publish_want_entry(struct publish *publish, uint32_t index);

@@ -4,7 +4,7 @@
  * looks there until publish_directory.c names the place. The file comes from a sandboxed process that read a tenant's
  * binary; every field is doubted, one block at a time.
  */
-#include "publish_private.h"
+#include "publish_block.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

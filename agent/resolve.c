@@ -21,6 +21,13 @@
 #define TURN_REQUESTS 32 /* opened in one turn, then children get their due */
 #define BUSY_MS 200      /* something waits for a time rather than for an answer */
 
+struct queued_pages {
+	struct queued_pages *next;
+	uint32_t image;
+	size_t count;
+	uint32_t pages[];
+};
+
 static void wake(struct resolve *resolve)
 {
 	uint64_t one = 1;

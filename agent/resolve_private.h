@@ -23,6 +23,7 @@
 #define FRAME_ASKED_BEFORE 0x80000000U /* on a kernel frame's id in a queue: this time is the last */
 
 struct subject;
+struct queued_pages;
 
 struct image { /* an id that somebody may ask about */
 	struct resolve_image_request request; /* path is ours */
@@ -74,13 +75,6 @@ struct queued_request {
 	struct resolve_image_request request;
 	struct queued_request *next;
 	char path[];
-};
-
-struct queued_pages {
-	struct queued_pages *next;
-	uint32_t image;
-	size_t count;
-	uint32_t pages[];
 };
 
 struct resolve {
