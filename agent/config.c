@@ -53,6 +53,8 @@ const struct config_option config_options[] = {
 	  "size of the kernel's maps of counts, 0: by frequency and CPUs", GROUP_DEBUG },
 	{ "debug.stack-chunks", 0, TYPE_NUMBER, AT(stack_chunks), "0", 0, 1U << 22, "N",
 	  "size of the kernel's stack-trace maps, 0: by frequency and CPUs", GROUP_DEBUG },
+	{ "debug.row-chunks", 0, TYPE_NUMBER, AT(row_chunks), "0", 0, 64, "N",
+	  "ceiling of the unwind rows in MiB, 0: half of limit.memory", GROUP_DEBUG },
 	{ "debug.allow-freezing-kernel", 0, TYPE_FLAG, AT(allow_freezing_kernel), "false", 0, 0, NULL,
 	  "run on a kernel that can freeze when stacks are read (6.1 to 6.1.35, 6.2, 6.3 to 6.3.9)", GROUP_DEBUG },
 	{ 0 },

@@ -21,7 +21,6 @@
 
 #define TICK_MS 25           /* how long a new process waits for its mapping table at most */
 #define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
-#define IMAGE_IDLE_NS (2 * NS_PER_S)
 #define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
@@ -74,87 +73,24 @@ static void table_changed(void *context, struct process *process)
 		(void)publish_process(pipeline->publish, process); /* counted by publish; the reason shows in samples */
 }
 
-/* On the resolve thread. Rows go into the kernel's maps here; what processes need to know of it is queued. */
-static void image_done(void *context, uint32_t image, const struct symbolizer_image *description, int table_fd,
-		       const struct symbolizer_table *table)
-{
-	struct pipeline *pipeline = context;
-	struct image_news *news = calloc(1, sizeof(*news));
-	uint64_t one = 1;
-
-	if (!news)
-		return;
-	news->image = image;
-	if (description) {
-		news->description = *description;
-		news->known = true;
-		if (table_fd >= 0 && table) {
-			int error = publish_image(pipeline->publish, table_fd, table->bytes, &news->dir);
-
-			news->has_table = !error;
-			news->no_room = error == -ENOSPC;
-		}
-	}
-	pthread_mutex_lock(&pipeline->news_lock);
-	news->next = pipeline->news;
-	pipeline->news = news;
-	pthread_mutex_unlock(&pipeline->news_lock);
-	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
-		log_debug("cannot wake the pipeline error=%s", strerror(errno));
-}
-
-static void apply_news(struct pipeline *pipeline, const struct image_news *news)
-{
-	const struct symbolizer_image *description = &news->description;
-	struct process_image *image = process_image_get(pipeline->processes, news->image);
-	char build_id[2 * sizeof(description->build_id) + 1] = "";
-
-	if (!image)
-		return;
-	/* Without room it failed for now: it is asked for again when rows of others have been given up. */
-	image->state = news->known && !news->no_room ? PROCESS_IMAGE_READY : PROCESS_IMAGE_FAILED;
-	image->has_table = news->has_table;
-	image->dir = news->dir;
-	image->segment_count = 0;
-	for (uint32_t i = 0; i < description->segment_count && i < PROCESS_IMAGE_SEGMENTS; i++) {
-		image->segments[i].offset = description->segments[i].offset;
-		image->segments[i].vaddr = description->segments[i].vaddr;
-		image->segments[i].filesz = description->segments[i].filesz;
-		image->segments[i].flags = description->segments[i].flags;
-		image->segment_count++;
-	}
-	for (size_t i = 0; i < description->build_id_bytes && i < sizeof(description->build_id); i++)
-		snprintf(build_id + 2 * i, 3, "%02x", description->build_id[i]);
-	names_set_image(pipeline->names, news->image, image->path, build_id);
-	process_image_ready(pipeline->processes, image);
-}
-
-static void take_news(struct pipeline *pipeline)
-{
-	struct image_news *news, *next;
-	uint64_t count;
-
-	if (read(pipeline->news_fd, &count, sizeof(count)) < 0)
-		return;
-	pthread_mutex_lock(&pipeline->news_lock);
-	news = pipeline->news;
-	pipeline->news = NULL;
-	pthread_mutex_unlock(&pipeline->news_lock);
-	for (; news; news = next) {
-		next = news->next;
-		apply_news(pipeline, news);
-		free(news);
-	}
-}
-
 /* Everything that happened up to `until_ns` into the tables, and the tables into the kernel's maps. */
 static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 {
 	ring_buffer__consume(pipeline->events);
 	sideband_read(pipeline->sideband, until_ns, take_event, pipeline);
-	take_news(pipeline);
+	pipeline_take_news(pipeline);
 	process_table_tick(pipeline->processes, until_ns);
 	publish_tick(pipeline->publish, until_ns);
+	(void)pipeline_demand(pipeline, until_ns);
+	publish_read_done(pipeline->publish);
+}
+
+/* What copies still lack is asked for. True: there is something to wait for. */
+static bool await_more(struct pipeline *pipeline, uint64_t to_ns)
+{
+	bool lacks = pipeline_demand(pipeline, to_ns);
+
+	return (lacks && publish_pending(pipeline->publish)) || snapshot_awaits_images(pipeline->snapshots, to_ns);
 }
 
 /* Copies are unwound with what is known now: of files that are being read, a little later, unless the side-band
@@ -163,12 +99,12 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 {
 	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
 
-	for (; now < end && snapshot_awaits_images(pipeline->snapshots, to_ns); now = clock_monotonic_ns()) {
+	for (; now < end && await_more(pipeline, to_ns); now = clock_monotonic_ns()) {
 		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
 					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
 
 		(void)poll(fds, array_size(fds), (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
-		take_news(pipeline);
+		pipeline_take_news(pipeline);
 		if (fds[1].revents)
 			break;
 	}
@@ -208,24 +144,6 @@ static int work_slice(struct pipeline *pipeline)
 	return 0;
 }
 
-/* Rows of programs that have ended stay for the next time, until they take three quarters of the room. */
-static void work_memory(struct pipeline *pipeline, uint64_t now_ns)
-{
-	struct publish_stats stats;
-	struct process_image *image;
-
-	publish_get_stats(pipeline->publish, &stats);
-	if (stats.row_bytes < stats.row_limit_bytes / 4 * 3)
-		return;
-	while (stats.row_bytes > stats.row_limit_bytes / 2 &&
-	       (image = process_image_idle(pipeline->processes, now_ns, IMAGE_IDLE_NS))) {
-		publish_drop_image(pipeline->publish, image->dir);
-		image->has_table = false;
-		image->state = PROCESS_IMAGE_NEW; /* the next process that maps it brings it back */
-		publish_get_stats(pipeline->publish, &stats);
-	}
-}
-
 static int work_second(struct pipeline *pipeline)
 {
 	int changed = sampler_tick(pipeline->sampler);
@@ -234,7 +152,7 @@ static int work_second(struct pipeline *pipeline)
 		log_info("processors came or went: sampling events opened again count=%d", changed);
 	(void)sideband_tick(pipeline->sideband);
 	cgroup_table_tick(pipeline->cgroups);
-	work_memory(pipeline, clock_monotonic_ns());
+	pipeline_work_memory(pipeline, clock_monotonic_ns());
 	pipeline_view_second(pipeline);
 	if (pipeline->second_count % TRIM_SECONDS == 0)
 		malloc_trim(0);
@@ -245,7 +163,8 @@ int pipeline_work(struct pipeline *pipeline, int stop_fd, uint64_t until_ns)
 {
 	struct pollfd fds[] = { { .fd = stop_fd, .events = POLLIN },
 				{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN },
-				{ .fd = pipeline->news_fd, .events = POLLIN } };
+				{ .fd = pipeline->news_fd, .events = POLLIN },
+				{ .fd = ring_buffer__epoll_fd(pipeline->events), .events = POLLIN } };
 
 	for (;;) {
 		uint64_t now = clock_monotonic_ns();
@@ -319,26 +238,17 @@ static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opt
 	return 0;
 }
 
-static enum reason find_rule(void *publish, uint32_t dir, uint64_t vaddr, uint16_t *ret_rule)
-{
-	return publish_find_rule(publish, dir, vaddr, ret_rule);
-}
-
-static int find_escape(void *publish, uint32_t index, struct unwind_escape *ret_escape)
-{
-	return publish_find_escape(publish, index, ret_escape);
-}
-
 static int open_snapshots(struct pipeline *pipeline)
 {
-	struct snapshot_rules rules = { .find_rule = find_rule, .find_escape = find_escape,
-					.context = pipeline->publish };
+	struct snapshot_rules rules = pipeline_rules(pipeline);
 
 	pipeline->snapshots = snapshot_new(pipeline->processes, &rules);
 	if (!pipeline->snapshots)
 		return -ENOMEM;
 	return ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_SNAPSHOTS),
-				snapshot_receive, pipeline->snapshots);
+				snapshot_receive, pipeline->snapshots) ?:
+	       ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_WANTED), publish_receive,
+				pipeline->publish);
 }
 
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
@@ -352,7 +262,10 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 	if (!result)
 		result = drain_new(pipeline->loader, &pipeline->drain);
 	if (!result)
-		result = publish_new(pipeline->loader, config->memory_limit_bytes / 2, &pipeline->publish);
+		result = publish_new(pipeline->loader,
+				     config->row_chunks ? config->row_chunks * (uint64_t)UNWIND_CHUNK_BYTES
+							: config->memory_limit_bytes / 2,
+				     &pipeline->publish);
 	if (!result)
 		result = sideband_open(&pipeline->sideband, error, error_size);
 	if (!result) {
@@ -365,7 +278,9 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 
 static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts)
 {
-	struct resolve_callbacks callbacks = { .image_done = image_done, .context = pipeline };
+	struct resolve_callbacks callbacks = { .image_done = pipeline_image_done,
+					       .pages_done = pipeline_pages_done,
+					       .context = pipeline };
 	struct aggregate_opts aggregate = { .processes = pipeline->processes, .cgroups = pipeline->cgroups,
 					    .names = pipeline->names,
 					    .period_ns = NS_PER_S / opts->config->frequency,

@@ -44,7 +44,7 @@ struct pipeline {
 	struct drain *drain;
 	struct publish *publish;
 	struct sideband *sideband;
-	struct ring_buffer *events; /* and the copies of stacks */
+	struct ring_buffer *events; /* and the copies of stacks, and the pages wanted */
 	struct snapshot_store *snapshots;
 	struct aggregate *aggregate;
 	struct resolve *resolve;
@@ -65,6 +65,16 @@ struct pipeline {
 	struct view_map view_maps[VIEW_MAX_MAPS];
 	const char *degraded[VIEW_MAX_DEGRADED];
 };
+
+/* pipeline_images.c; the first two on the resolve thread */
+void pipeline_image_done(void *pipeline, uint32_t image, const struct symbolizer_image *description, int table_fd,
+			 const struct symbolizer_table *table);
+void pipeline_pages_done(void *pipeline, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
+			 const struct symbolizer_table *table);
+void pipeline_take_news(struct pipeline *pipeline);
+size_t pipeline_demand(struct pipeline *pipeline, uint64_t until_ns);
+void pipeline_work_memory(struct pipeline *pipeline, uint64_t now_ns);
+struct snapshot_rules pipeline_rules(struct pipeline *pipeline);
 
 void pipeline_view_second(struct pipeline *pipeline); /* on the pipeline thread, once a second */
 void pipeline_view_done(struct pipeline *pipeline);

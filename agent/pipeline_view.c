@@ -132,6 +132,12 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 	view->rows = publish.rows;
 	view->row_bytes = publish.row_bytes;
 	view->images_evicted = publish.evicted_images;
+	view->row_pages = publish.pages;
+	view->row_pages_wanted = publish.wanted_pages;
+	view->row_pages_evicted = publish.evicted_pages;
+	view->row_page_wait_ns = publish.wait_ns;
+	view->row_page_longest_ns = publish.longest_wait_ns;
+	view->row_pages_built = publish.built_pages;
 	view->rows_refused = publish.refused_rows;
 	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
 	pthread_mutex_lock(&pipeline->view_lock);

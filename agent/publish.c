@@ -63,7 +63,8 @@ int publish_new(struct loader *loader, uint64_t row_limit_bytes, struct publish 
 	hmap_init(&publish->dirs, sizeof(uint32_t), sizeof(struct publish_dir), 0);
 	hmap_init(&publish->ranges, sizeof(uint64_t), sizeof(uint64_t) + sizeof(void *), 0);
 	publish->scratch = calloc(UNWIND_MAX_PROCESS_MAPPINGS, sizeof(*publish->scratch));
-	if (publish->scratch)
+	publish->slots = calloc(UNWIND_MAX_DIRECTORY, sizeof(*publish->slots));
+	if (publish->scratch && publish->slots)
 		err = publish_rows_init(publish);
 	if (err) {
 		publish_free(publish);

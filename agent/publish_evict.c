@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rows that nobody needs any more: takes the directory entries of an image back, waits until no handler can still
- * look behind them, gives the places to the next image. A host that starts new programs all day would else fill
- * the row chunks once and then see no stack of anything new.
+ * Room for rows: places of blocks that were given up, used again when no handler can still look there; and the clock
+ * that gives up pages whose rows the sampler has not used for a turn, when room gets short. What is given up is built
+ * again when it is met.
  */
-#include "publish_private.h"
+#include "publish_block.h"
 
 #include "base/clock.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+
+#define CLOCK_PAGES 512 /* of the directory, looked at in one go */
 
 int publish_extents_add(struct publish_extents *extents, const struct publish_extent *extent)
 {
@@ -35,8 +35,7 @@ bool publish_extents_take(struct publish_extents *extents, uint32_t length, stru
 
 		if (extent->length < length)
 			continue;
-		*ret_extent = (struct publish_extent){ .chunk = extent->chunk, .from = extent->from, .length = length,
-						       .reused = true };
+		*ret_extent = (struct publish_extent){ .chunk = extent->chunk, .from = extent->from, .length = length };
 		extent->from += length;
 		extent->length -= length;
 		if (!extent->length)
@@ -47,7 +46,7 @@ bool publish_extents_take(struct publish_extents *extents, uint32_t length, stru
 }
 
 /* Two neighbours become one, so that large blocks find room again. */
-static void give_back(struct publish_extents *free_list, struct publish_extent extent)
+void publish_extents_give(struct publish_extents *free_list, struct publish_extent extent)
 {
 	for (size_t i = 0; i < free_list->count;) {
 		struct publish_extent *other = &free_list->items[i];
@@ -65,13 +64,6 @@ static void give_back(struct publish_extents *free_list, struct publish_extent e
 	(void)publish_extents_add(free_list, &extent); /* without memory the place is lost until the end */
 }
 
-static void bury(struct publish_extents *grave, struct publish_extent extent, uint64_t free_ns)
-{
-	extent.free_ns = free_ns;
-	if (extent.length)
-		(void)publish_extents_add(grave, &extent);
-}
-
 static void raise(struct publish_extents *grave, struct publish_extents *free_list, uint64_t now_ns)
 {
 	for (size_t i = 0; i < grave->count;) {
@@ -79,9 +71,73 @@ static void raise(struct publish_extents *grave, struct publish_extents *free_li
 			i++;
 			continue;
 		}
-		give_back(free_list, grave->items[i]);
+		publish_extents_give(free_list, grave->items[i]);
 		grave->items[i] = grave->items[--grave->count];
 	}
+}
+
+struct clock_turn {
+	uint64_t goal_bytes;
+	uint32_t now_ms, least_ms; /* an unmarked page must not have been used for so long */
+};
+
+/* Looks at some entries: what was used since the last turn loses its mark, the rest its block. */
+static void clock_some(struct publish *publish, const struct clock_turn *turn)
+{
+	uint32_t count = publish->directory_used - publish->hand;
+	struct publish_view view;
+
+	count = count < CLOCK_PAGES ? count : CLOCK_PAGES;
+	if (publish_entries_open(publish, publish->hand, count, &view)) {
+		publish->hand += count;
+		return;
+	}
+	for (uint32_t i = 0; i < count && publish->stats.row_bytes > turn->goal_bytes; i++, publish->hand++) {
+		struct unwind_page page = publish_entry_read(&view, i);
+		struct publish_slot *slot = &publish->slots[publish->hand];
+
+		if (!page.chunk || page.chunk == UNWIND_PAGE_NOT_BUILT)
+			continue;
+		if (page.mark) {
+			page.mark = 0;
+			publish_entry_write(&view, i, page);
+			slot->since = turn->now_ms;
+		} else if (turn->now_ms - slot->since >= turn->least_ms) {
+			publish_entry_give_up(publish, &view, i, publish->hand);
+			publish->stats.evicted_pages++;
+		}
+	}
+	publish_view_close(&view);
+}
+
+static void clock_turn(struct publish *publish, const struct clock_turn *turn)
+{
+	for (uint32_t left = publish->directory_used, hand; left && publish->stats.row_bytes > turn->goal_bytes;) {
+		if (publish->hand >= publish->directory_used)
+			publish->hand = 0;
+		hand = publish->hand;
+		clock_some(publish, turn);
+		left -= publish->hand - hand < left ? publish->hand - hand : left;
+	}
+}
+
+/* Ahead of need, so that a page that comes finds room whose grace time is over. What samples have not used for a
+ * while goes first; if that is too little, what they have not used since the last tick. */
+static void make_room(struct publish *publish, uint64_t now_ns)
+{
+	uint64_t limit = publish->row_limit_bytes / UNWIND_CHUNK_BYTES * UNWIND_CHUNK_BYTES;
+	struct clock_turn turn = { limit / 4 * 3, (uint32_t)(now_ns / NS_PER_MS), PUBLISH_UNUSED_MS };
+	bool starved = publish->starved;
+
+	publish->starved = false;
+	if (starved && publish->stats.row_bytes < limit / 8 * 7) /* room there is, in too small pieces */
+		turn.goal_bytes = publish->stats.row_bytes / 8 * 7;
+	else if (publish->stats.row_bytes < limit / 8 * 7)
+		return;
+	clock_turn(publish, &turn);
+	turn.least_ms = 1;
+	if (starved || publish->stats.row_bytes >= limit / 16 * 15)
+		clock_turn(publish, &turn);
 }
 
 void publish_rows_tick(struct publish *publish, uint64_t now_ns)
@@ -89,50 +145,14 @@ void publish_rows_tick(struct publish *publish, uint64_t now_ns)
 	pthread_mutex_lock(&publish->rows_lock);
 	raise(&publish->grave_rows, &publish->free_rows, now_ns);
 	raise(&publish->grave_entries, &publish->free_entries, now_ns);
-	pthread_mutex_unlock(&publish->rows_lock);
-}
-
-static int clear_entries(struct publish *publish, const struct publish_dir *dir)
-{
-	struct publish_view view = { 0 };
-	int err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY), dir->at * sizeof(struct unwind_page),
-				    dir->pages * sizeof(struct unwind_page), &view);
-
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < dir->pages; i++)
-		atomic_store_explicit((_Atomic uint64_t *)(void *)view.data + i, 0, memory_order_release);
-	publish_view_close(&view);
-	return 0;
-}
-
-void publish_drop_image(struct publish *publish, uint32_t dir)
-{
-	uint64_t free_ns = clock_monotonic_ns() + PUBLISH_GRACE_MS * NS_PER_MS;
-	struct publish_dir *slot, gone;
-
-	pthread_mutex_lock(&publish->rows_lock);
-	slot = hmap_find(&publish->dirs, &dir);
-	if (slot && (!slot->pages || !clear_entries(publish, slot))) {
-		gone = *slot;
-		hmap_remove(&publish->dirs, &dir);
-		for (size_t i = 0; i < gone.blocks.count; i++)
-			bury(&publish->grave_rows, gone.blocks.items[i], free_ns);
-		bury(&publish->grave_entries, (struct publish_extent){ .from = gone.at, .length = gone.pages }, free_ns);
-		free(gone.blocks.items);
-		publish->stats.rows -= gone.rows;
-		publish->stats.row_bytes -= gone.bytes;
-		publish->stats.evicted_images++;
-	}
+	make_room(publish, now_ns);
 	pthread_mutex_unlock(&publish->rows_lock);
 }
 
 void publish_rows_done(struct publish *publish)
 {
-	struct publish_dir *dir;
-
-	for (size_t at = 0; (dir = hmap_next(&publish->dirs, &at));)
-		free(dir->blocks.items);
+	free(publish->slots);
+	free(publish->wants);
 	free(publish->free_rows.items);
 	free(publish->free_entries.items);
 	free(publish->grave_rows.items);

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of "publish" share: publish.c (life, chunks), publish_rows.c (images), publish_tables.c
- * (processes), publish_space.c (places for mapping tables), publish_read.c (rows read back). */
+/* What the parts of "publish" share: publish.c (life, chunks), _rows.c (unwind files), _directory.c (which page is
+ * where), _evict.c (room), _tables.c (processes), _space.c (places for mapping tables), _read.c (rows read back). */
 #ifndef PUBLISH_PRIVATE_H
 #define PUBLISH_PRIVATE_H
 
 #include "abi/unwind.h"
 #include "base/hmap.h"
 #include "publish.h"
+#include "publish_extent.h"
 #include "symbolizer.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #define PUBLISH_MAPPING_CHUNKS (UNWIND_MAPPINGS / UNWIND_MAPPING_CHUNK)
 #define PUBLISH_FILE_BYTES (64U << 20)
 #define PUBLISH_IMAGE_ESCAPES 1024 /* one file's share of the common table: a hostile one must not fill it */
+#define PUBLISH_IMAGE_PAGES (1U << 15) /* of text, 2 GiB: what x86-64's code model allows */
+#define PUBLISH_AGAIN_MS 1000 /* before a file whose rows could not be had is asked again */
+#define PUBLISH_UNUSED_MS 1000 /* a page is worth its room for so long */
 #define PUBLISH_VERIFY_MS 50
 #define PUBLISH_NO_PAGES 64 /* the directory's first entries stay empty: text that has no rows points there */
 
@@ -60,24 +65,16 @@ struct publish_entry { /* process->published */
 	TAILQ_ENTRY(publish_entry) verify_link;
 };
 
-struct publish_extent { /* a place in the row chunks, or in the directory (chunk 0, entries) */
-	uint32_t chunk, from, length;
-	uint64_t free_ns; /* in the grave: when no handler can look there any more */
-	bool reused;      /* came from the free list */
-};
-struct publish_extents {
-	struct publish_extent *items;
-	size_t count, capacity;
-};
-int publish_extents_add(struct publish_extents *extents, const struct publish_extent *extent);
-/* Cuts `length` from the first that is long enough. False: none is. */
-bool publish_extents_take(struct publish_extents *extents, uint32_t length, struct publish_extent *ret_extent);
-
-struct publish_dir { /* which pages of text a `dir` speaks for, and what they occupy */
+struct publish_dir { /* which pages of text a `dir` speaks for */
 	uint32_t dir, first_page, pages;
 	uint32_t at; /* of its entries in the directory */
-	uint64_t rows, bytes;
-	struct publish_extents blocks;
+	uint32_t image, escapes; /* escapes: how many it brought into the common table */
+	uint64_t again_ns;       /* its pages are not asked for before */
+};
+struct publish_slot { /* what user space knows of a directory entry */
+	uint32_t dir;
+	uint16_t halves, rows; /* of its block */
+	uint32_t since;        /* modulo 2^32: built: the ms at which the clock took its mark; not: the us when wanted */
 };
 
 struct publish {
@@ -88,6 +85,9 @@ struct publish {
 	int row_fds[UNWIND_MAX_CHUNKS];
 	uint32_t row_used[UNWIND_MAX_CHUNKS], row_chunks, directory_used;
 	struct hmap dirs;    /* struct publish_dir */
+	struct publish_slot *slots; /* UNWIND_MAX_DIRECTORY */
+	uint32_t hand;       /* of the clock that gives pages up */
+	bool starved;        /* a block found no room */
 	struct publish_extents free_rows, free_entries, grave_rows, grave_entries;
 	struct hmap escapes; /* struct unwind_escape -> index */
 	uint32_t escape_stride;
@@ -100,10 +100,11 @@ struct publish {
 	STAILQ_HEAD(, publish_range) freed;
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;
-	struct publish_blocks *read; /* of publish_read.c */
+	struct publish_readers *read; /* of publish_read.c */
+	struct publish_wants *wants;  /* of publish_directory.c */
+	atomic_size_t pending;
 	struct unwind_mapping *scratch; /* UNWIND_MAX_PROCESS_MAPPINGS */
 };
-
 int publish_view_open(int fd, size_t offset, size_t bytes, struct publish_view *ret_view);
 void publish_view_close(struct publish_view *view);
 /* A new chunk of `bytes` in slot `index` of the outer map; its descriptor, or -errno. */
@@ -111,6 +112,7 @@ int publish_chunk_new(int outer_fd, const char *name, uint32_t index, uint32_t b
 int publish_rows_init(struct publish *publish);
 /* The pages of text that have directory entries under this dir. False: never given out. */
 bool publish_find_dir(struct publish *publish, uint32_t dir, struct publish_dir *ret_dir);
+void publish_want_entry(struct publish *publish, uint32_t index);
 void publish_rows_tick(struct publish *publish, uint64_t now_ns);
 void publish_rows_done(struct publish *publish);
 void publish_tables_done(struct publish *publish);

@@ -12,10 +12,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define BLOCK_BYTES (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
 #define BLOCKS 64 /* mapped at a time */
 
-struct publish_blocks {
+struct publish_readers {
 	struct block {
 		struct publish_view view;
 		uint32_t index; /* in the directory */
@@ -27,7 +26,7 @@ struct publish_blocks {
 /* The block of a page of text; ret_block->base NULL: it has no rows. */
 static enum reason block_open(struct publish *publish, uint32_t index, struct publish_view *ret_block)
 {
-	size_t bytes = BLOCK_BYTES;
+	size_t bytes = UNWIND_MAX_BLOCK_BYTES;
 	struct unwind_page page;
 	int fd = -1;
 
@@ -36,6 +35,10 @@ static enum reason block_open(struct publish *publish, uint32_t index, struct pu
 		return REASON_NO_TABLE;
 	if (!page.chunk)
 		return REASON_NO_RULE;
+	if (page.chunk == UNWIND_PAGE_NOT_BUILT) {
+		publish_want_entry(publish, index);
+		return REASON_NO_TABLE;
+	}
 	pthread_mutex_lock(&publish->rows_lock);
 	if (page.chunk <= publish->row_chunks)
 		fd = publish->row_fds[page.chunk - 1];
@@ -67,7 +70,7 @@ enum reason publish_find_rule(struct publish *publish, uint32_t dir, uint64_t va
 		publish_view_close(&block->view);
 		block->reason = block_open(publish, index, &block->view);
 		block->index = index;
-		block->open = true;
+		block->open = block->reason != REASON_NO_TABLE; /* it may be there the next time */
 	}
 	if (block->reason)
 		return block->reason;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An image's unwind file into the kernel's maps: its escapes into the common table, each page's block into a
- * chunk, and last the directory entries, so that no handler meets a block that is half there. The file comes
- * from a sandboxed process that read a tenant's binary; every field is doubted, one block at a time.
+ * Unwind files into the kernel's maps: escapes into the common table, each page's block into a row chunk; nobody
+ * looks there until publish_directory.c names the place. The file comes from a sandboxed process that read a tenant's
+ * binary; every field is doubted, one block at a time.
  */
-#include "publish_private.h"
+#include "publish_block.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
+#define BLOCK_BYTES UNWIND_MAX_BLOCK_BYTES
+#define LEAST_BYTES (2 * (UNWIND_HEAD + 2)) /* of a block: a rule and a row */
 #define ESCAPE_INDEX 0x3fffU
 
 struct escape_slot {
@@ -22,25 +22,20 @@ struct escape_slot {
 	uint32_t index;
 };
 
-struct import { /* one image on its way in */
+struct import { /* one file on its way in */
 	struct publish *publish;
+	struct publish_dir *dir;
 	int fd;
 	uint64_t bytes;
 	struct unwind_file file;
 	uint32_t *escapes; /* the file's index -> the common one */
 	struct unwind_file_page *pages;
-	struct unwind_page *placed; /* by page - first page */
-	uint32_t first_page, span;
-	uint64_t rows, block_bytes;
+	uint64_t rows; /* of the blocks seen */
 	union {
 		char bytes[BLOCK_BYTES];
-		uint16_t starts[UNWIND_BUCKETS + 2];
+		uint16_t halves[BLOCK_BYTES / 2];
 	} block;
-	uint64_t all_bytes;        /* of all blocks */
-	struct publish_view chunk; /* the part of a chunk that is being filled */
-	uint32_t chunk_open, chunk_from; /* 1-based index of it, and where the part begins */
-	uint32_t old_used[UNWIND_MAX_CHUNKS];
-	struct publish_extents blocks; /* what the image occupies */
+	struct publish_blocks placed;
 };
 
 static int read_exactly(int fd, void *to, size_t bytes, uint64_t offset)
@@ -117,6 +112,21 @@ static bool escape_valid(const struct unwind_escape *escape)
 	       escape->bp <= UNWIND_BP_DEREF && escape->ra <= UNWIND_RA_REG;
 }
 
+/* Past its share an image's new escapes are "not expressible". */
+static int take_escape(struct import *import, const struct unwind_escape *escape, uint32_t *ret_index)
+{
+	struct publish *publish = import->publish;
+	size_t before = publish->escapes.count;
+	int err = 0;
+
+	if (import->dir->escapes >= PUBLISH_IMAGE_ESCAPES && !hmap_find(&publish->escapes, escape))
+		publish->stats.refused_escapes++;
+	else
+		err = escape_add(publish, escape, ret_index);
+	import->dir->escapes += (uint32_t)(publish->escapes.count - before);
+	return err;
+}
+
 static int import_escapes(struct import *import)
 {
 	uint64_t offset = sizeof(struct unwind_file);
@@ -132,10 +142,7 @@ static int import_escapes(struct import *import)
 			return err;
 		if (!escape_valid(&escape))
 			return -EINVAL;
-		if (i >= PUBLISH_IMAGE_ESCAPES)
-			import->publish->stats.refused_escapes++;
-		else
-			err = escape_add(import->publish, &escape, &import->escapes[i]);
+		err = take_escape(import, &escape, &import->escapes[i]);
 		if (err)
 			return err;
 	}
@@ -144,7 +151,7 @@ static int import_escapes(struct import *import)
 
 static int read_head(struct import *import)
 {
-	uint64_t head = sizeof(struct unwind_file), rows = 0;
+	uint64_t head = sizeof(struct unwind_file);
 	const struct unwind_file_page *page;
 	int err = import->bytes < head ? -EINVAL : read_exactly(import->fd, &import->file, (size_t)head, 0);
 
@@ -161,56 +168,75 @@ static int read_head(struct import *import)
 	head += import->file.pages * sizeof(*import->pages);
 	for (uint32_t i = 0; !err && i < import->file.pages; i++) {
 		page = &import->pages[i];
-		if ((i && page->page <= page[-1].page) || page->offset < head || page->offset % 4 ||
-		    (uint64_t)page->offset + page->bytes > import->bytes || page->bytes % 4 ||
-		    page->bytes < UNWIND_HEAD_BYTES + sizeof(struct unwind_row) || page->bytes > BLOCK_BYTES)
+		if ((i && page->page <= page[-1].page) || page->offset < head || page->offset % 2 ||
+		    (uint64_t)page->offset + page->bytes > import->bytes || page->bytes % 2 ||
+		    page->bytes < LEAST_BYTES || page->bytes > BLOCK_BYTES)
 			return -EINVAL;
-		rows += (page->bytes - UNWIND_HEAD_BYTES) / sizeof(struct unwind_row);
-		import->all_bytes += page->bytes;
 	}
-	return err ? err : rows == import->file.rows ? 0 : -EINVAL;
+	return err;
 }
 
-/* Checks the block in the buffer and turns its escapes into the common ones. */
-static bool block_adopt(struct import *import, uint32_t bytes)
+/* The rules of the block in the buffer: escapes become the common ones. */
+static bool palette_adopt(struct import *import, uint32_t count)
 {
-	uint32_t rows = (bytes - UNWIND_HEAD_BYTES) / (uint32_t)sizeof(struct unwind_row);
-	struct unwind_row *row = (void *)(import->block.bytes + UNWIND_HEAD_BYTES);
-	uint16_t *starts = import->block.starts;
-	uint32_t next = 0;
+	uint16_t *rules = import->block.halves + UNWIND_HEAD;
 
-	if (starts[UNWIND_BUCKETS] != rows || row[0].pc)
-		return false;
-	starts[UNWIND_BUCKETS + 1] = 0;
-	for (uint32_t i = 0; i < rows; i++) {
-		uint32_t index = row[i].rule & ESCAPE_INDEX, bucket = row[i].pc >> UNWIND_BUCKET_BITS;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t index = rules[i] & ESCAPE_INDEX;
 
-		while (next <= bucket) /* each names the first row at or behind its first byte */
-			if (starts[next++] != i)
-				return false;
-		if (i && row[i].pc <= row[i - 1].pc)
-			return false;
-		if (row[i].rule >> 14 != UNWIND_KIND_ESCAPE)
+		if (rules[i] >> 14 != UNWIND_KIND_ESCAPE)
 			continue;
 		if (index >= import->file.escapes)
 			return false;
-		row[i].rule = (uint16_t)(UNWIND_KIND_ESCAPE << 14 | import->escapes[index]);
+		rules[i] = (uint16_t)(UNWIND_KIND_ESCAPE << 14 | import->escapes[index]);
 	}
-	while (next < UNWIND_BUCKETS)
-		if (starts[next++] != rows)
-			return false;
 	return true;
 }
 
-static int chunk_with_room(struct publish *publish, uint32_t bytes, uint32_t *ret_chunk)
+/* Each bucket's rows ascend within it, the first begins the page, and all have a rule. */
+static bool rows_valid(const uint16_t *block, uint32_t palette)
+{
+	const struct unwind_row *rows = (const void *)block;
+
+	for (uint32_t bucket = 0; bucket < UNWIND_BUCKETS; bucket++) {
+		if (block[bucket + 1] < block[bucket])
+			return false;
+		for (uint32_t i = block[bucket]; i < block[bucket + 1]; i++)
+			if (rows[i].rule >= palette || (i > block[bucket] && rows[i].pc <= rows[i - 1].pc))
+				return false;
+	}
+	return block[1] > block[0] && !rows[block[0]].pc;
+}
+
+/* Checks the block in the buffer and makes it the agent's. */
+static bool block_adopt(struct import *import, uint32_t bytes)
+{
+	const uint16_t *block = import->block.halves;
+	uint32_t first = block[0], end = block[UNWIND_BUCKETS];
+
+	if (end != bytes / 2 || first <= UNWIND_HEAD || first > UNWIND_HEAD + UNWIND_MAX_PALETTE || first >= end ||
+	    end - first > UNWIND_MAX_PAGE_ROWS)
+		return false;
+	for (uint32_t bucket = 0; bucket < UNWIND_BUCKETS; bucket++)
+		if (block[bucket] > end) /* before rows_valid reads there */
+			return false;
+	import->rows += end - first;
+	return rows_valid(block, first - UNWIND_HEAD) && palette_adopt(import, first - UNWIND_HEAD);
+}
+
+/* A place for a block: one that another has left, or fresh. */
+static int take_place(struct publish *publish, uint32_t bytes, struct publish_extent *ret_place)
 {
 	int fd;
 
+	if (publish_extents_take(&publish->free_rows, bytes, ret_place))
+		return 0;
 	for (uint32_t i = 0; i < publish->row_chunks; i++) {
-		if (publish->row_used[i] + bytes <= UNWIND_CHUNK_BYTES) {
-			*ret_chunk = i;
-			return 0;
-		}
+		if (publish->row_used[i] + bytes > UNWIND_CHUNK_BYTES)
+			continue;
+		*ret_place = (struct publish_extent){ .chunk = i, .from = publish->row_used[i], .length = bytes };
+		publish->row_used[i] += bytes;
+		return 0;
 	}
 	if (publish->row_chunks == UNWIND_MAX_CHUNKS ||
 	    (publish->row_chunks + 1ULL) * UNWIND_CHUNK_BYTES > publish->row_limit_bytes)
@@ -219,184 +245,67 @@ static int chunk_with_room(struct publish *publish, uint32_t bytes, uint32_t *re
 			       UNWIND_CHUNK_BYTES);
 	if (fd < 0)
 		return fd;
-	publish->row_fds[publish->row_chunks] = fd;
-	*ret_chunk = publish->row_chunks++;
-	return 0;
+	publish->row_fds[publish->row_chunks++] = fd;
+	return take_place(publish, bytes, ret_place);
 }
 
-/* No more of it than what is left to write: mapping a page costs more than filling it. */
-static int chunk_open(struct import *import, uint32_t chunk)
-{
-	uint32_t from = import->publish->row_used[chunk], room = UNWIND_CHUNK_BYTES - from;
-	uint64_t left = import->all_bytes - import->block_bytes;
-	int err;
-
-	publish_view_close(&import->chunk);
-	import->chunk_open = 0;
-	err = publish_view_open(import->publish->row_fds[chunk], from, left < room ? (size_t)left : room,
-				&import->chunk);
-	if (err)
-		return err;
-	import->chunk_open = chunk + 1;
-	import->chunk_from = from;
-	return 0;
-}
-
-/* Beside the block before it, if that is where this one lies. */
-static int block_note(struct import *import, const struct publish_extent *extent)
-{
-	struct publish_extent *last = import->blocks.count ? &import->blocks.items[import->blocks.count - 1] : NULL;
-
-	if (last && last->chunk == extent->chunk && last->from + last->length == extent->from &&
-	    last->reused == extent->reused) {
-		last->length += extent->length;
-		return 0;
-	}
-	return publish_extents_add(&import->blocks, extent);
-}
-
-static void block_name(struct import *import, const struct unwind_file_page *page, uint32_t chunk, uint32_t offset)
-{
-	import->placed[page->page - import->first_page] = (struct unwind_page){ .chunk = chunk + 1, .offset = offset };
-	import->block_bytes += page->bytes;
-}
-
-/* Into a place that another image has left. 1: done, 0: none is large enough, or -errno. */
-static int block_reuse(struct import *import, const struct unwind_file_page *page)
+static int block_place(struct import *import, uint32_t bytes, struct publish_block *block)
 {
 	struct publish *publish = import->publish;
-	struct publish_extent extent;
 	struct publish_view view;
-	int err;
-
-	if (!publish_extents_take(&publish->free_rows, page->bytes, &extent))
-		return 0;
-	err = block_note(import, &extent);
-	if (!err)
-		err = publish_view_open(publish->row_fds[extent.chunk], extent.from, page->bytes, &view);
-	if (err)
-		return err;
-	memcpy(view.data, import->block.bytes, page->bytes);
-	publish_view_close(&view);
-	block_name(import, page, extent.chunk, extent.from);
-	return 1;
-}
-
-static int block_place(struct import *import, const struct unwind_file_page *page)
-{
-	struct publish *publish = import->publish;
-	uint32_t chunk;
-	int err = block_reuse(import, page);
-
-	if (err)
-		return err < 0 ? err : 0;
-	err = chunk_with_room(publish, page->bytes, &chunk);
-	if (!err)
-		err = block_note(import, &(struct publish_extent){ .chunk = chunk, .from = publish->row_used[chunk],
-								   .length = page->bytes });
-	if (err)
-		return err;
-	if (import->chunk_open != chunk + 1) {
-		err = chunk_open(import, chunk);
-		if (err)
-			return err;
-	}
-	memcpy(import->chunk.data + publish->row_used[chunk] - import->chunk_from, import->block.bytes, page->bytes);
-	block_name(import, page, chunk, publish->row_used[chunk]);
-	publish->row_used[chunk] += page->bytes;
-	return 0;
-}
-
-/* Where the image's entries go: a gap that another left, else behind all. */
-static int directory_place(struct import *import, uint32_t *ret_at)
-{
-	struct publish *publish = import->publish;
-	uint32_t at = publish->directory_used, dir;
-	struct publish_extent gap;
-
-	if (import->span && publish_extents_take(&publish->free_entries, import->span, &gap)) {
-		dir = gap.from - import->first_page;
-		if (!hmap_find(&publish->dirs, &dir)) {
-			*ret_at = gap.from;
-			return 0;
-		}
-		(void)publish_extents_add(&publish->free_entries, &gap);
-	}
-	for (dir = at - import->first_page; hmap_find(&publish->dirs, &dir); dir++)
-		at++;
-	if (at + (uint64_t)import->span > UNWIND_MAX_DIRECTORY)
-		return -ENOSPC;
-	*ret_at = at;
-	return 0;
-}
-
-/* Entries already there are never touched; a dir must be unlike all others, because processes look its pages
- * up by it. */
-static int directory_write(struct import *import, uint32_t *ret_dir)
-{
-	struct publish *publish = import->publish;
-	uint32_t at, dir;
-	struct publish_view view = { 0 };
-	struct publish_dir *slot;
-	int err = directory_place(import, &at);
+	int err = take_place(publish, bytes, &block->place);
 
 	if (err)
 		return err;
-	dir = at - import->first_page;
-	slot = hmap_insert(&publish->dirs, &dir, NULL);
-	if (!slot)
-		return -ENOMEM;
-	if (import->span)
-		err = publish_view_open(loader_map_fd(publish->loader, LOADER_DIRECTORY),
-					at * sizeof(struct unwind_page), import->span * sizeof(struct unwind_page),
-					&view);
+	err = publish_view_open(publish->row_fds[block->place.chunk], block->place.from, bytes, &view);
 	if (err) {
-		hmap_remove(&publish->dirs, &dir);
+		publish_extents_give(&publish->free_rows, block->place);
+		block->place.length = 0;
 		return err;
 	}
-	slot->first_page = import->first_page;
-	slot->pages = import->span;
-	slot->at = at;
-	slot->rows = import->file.rows;
-	slot->bytes = import->block_bytes;
-	slot->blocks = import->blocks;
-	import->blocks = (struct publish_extents){ 0 };
-	for (uint32_t i = 0; i < import->span; i++) {
-		uint64_t word;
-
-		memcpy(&word, &import->placed[i], sizeof(word));
-		atomic_store_explicit((_Atomic uint64_t *)(void *)view.data + i, word, memory_order_release);
-	}
+	memcpy(view.data, import->block.bytes, bytes);
 	publish_view_close(&view);
-	if (at + import->span > publish->directory_used)
-		publish->directory_used = at + import->span;
-	*ret_dir = dir;
 	return 0;
 }
 
+/* No room is no failure: what found some is used, the rest stays wanted. */
 static int import_blocks(struct import *import)
 {
-	const struct unwind_file_page *pages = import->pages;
-	uint32_t count = import->file.pages;
-	int err = 0;
+	for (uint32_t i = 0; i < import->file.pages; i++) {
+		const struct unwind_file_page *page = &import->pages[i];
+		struct publish_block *block = &import->placed.items[i];
+		uint64_t before = import->rows;
+		int err = read_exactly(import->fd, &import->block, page->bytes, page->offset);
 
-	import->first_page = count ? pages[0].page : 0;
-	import->span = count ? pages[count - 1].page - pages[0].page + 1 : 0;
-	if (import->span > UNWIND_MAX_DIRECTORY || (count && !import->span))
-		return -ENOSPC;
-	import->placed = calloc(import->span + 1, sizeof(*import->placed));
-	if (!import->placed)
-		return -ENOMEM;
-	for (uint32_t i = 0; !err && i < count; i++) {
-		err = read_exactly(import->fd, &import->block, pages[i].bytes, pages[i].offset);
-		if (!err)
-			err = block_adopt(import, pages[i].bytes) ? block_place(import, &pages[i]) : -EINVAL;
+		if (!err && !block_adopt(import, page->bytes))
+			err = -EINVAL;
+		if (err)
+			return err;
+		block->page = page->page;
+		block->rows = (uint16_t)(import->rows - before);
+		err = block_place(import, page->bytes, block);
+		import->placed.count = i + 1;
+		if (err == -ENOSPC) {
+			import->publish->stats.refused_rows += block->rows;
+			import->publish->starved = true;
+		} else if (err) {
+			return err;
+		}
 	}
-	publish_view_close(&import->chunk);
-	return err;
+	return import->rows == import->file.rows ? 0 : -EINVAL;
 }
 
-int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret_dir)
+void publish_blocks_drop(struct publish *publish, struct publish_blocks *blocks)
+{
+	for (uint32_t i = 0; i < blocks->count; i++)
+		if (blocks->items[i].place.length)
+			publish_extents_give(&publish->free_rows, blocks->items[i].place);
+	free(blocks->items);
+	*blocks = (struct publish_blocks){ 0 };
+}
+
+int publish_import(struct publish *publish, struct publish_dir *dir, int fd, uint64_t bytes,
+		   struct publish_blocks *ret_blocks)
 {
 	struct import *import = bytes > PUBLISH_FILE_BYTES ? NULL : calloc(1, sizeof(*import));
 	int err;
@@ -404,45 +313,22 @@ int publish_image(struct publish *publish, int fd, uint64_t bytes, uint32_t *ret
 	if (!import)
 		return bytes > PUBLISH_FILE_BYTES ? -EFBIG : -ENOMEM;
 	import->publish = publish;
+	import->dir = dir;
 	import->fd = fd;
 	import->bytes = bytes;
 	err = read_head(import);
-	pthread_mutex_lock(&publish->rows_lock);
-	memcpy(import->old_used, publish->row_used, sizeof(import->old_used));
 	if (!err)
 		err = import_escapes(import);
-	if (!err)
-		err = import_blocks(import);
-	if (!err)
-		err = directory_write(import, ret_dir);
-	if (err) { /* no directory entry speaks of them yet: the places are free again */
-		memcpy(publish->row_used, import->old_used, sizeof(import->old_used));
-		for (size_t i = 0; i < import->blocks.count; i++)
-			if (import->blocks.items[i].reused)
-				(void)publish_extents_add(&publish->free_rows, &import->blocks.items[i]);
-	} else {
-		publish->stats.rows += import->file.rows;
-		publish->stats.row_bytes += import->block_bytes;
+	if (!err) {
+		import->placed.items = calloc(import->file.pages + 1, sizeof(*import->placed.items));
+		err = import->placed.items ? import_blocks(import) : -ENOMEM;
 	}
-	if (err == -ENOSPC)
-		publish->stats.refused_rows += import->file.rows;
-	pthread_mutex_unlock(&publish->rows_lock);
+	if (err)
+		publish_blocks_drop(publish, &import->placed);
+	else
+		*ret_blocks = import->placed;
 	free(import->escapes);
 	free(import->pages);
-	free(import->placed);
-	free(import->blocks.items);
 	free(import);
 	return err;
-}
-
-bool publish_find_dir(struct publish *publish, uint32_t dir, struct publish_dir *ret_dir)
-{
-	const struct publish_dir *found;
-
-	pthread_mutex_lock(&publish->rows_lock);
-	found = hmap_find(&publish->dirs, &dir);
-	if (found)
-		*ret_dir = *found;
-	pthread_mutex_unlock(&publish->rows_lock);
-	return found;
 }

@@ -21,6 +21,13 @@
 #define TURN_REQUESTS 32 /* opened in one turn, then children get their due */
 #define BUSY_MS 200      /* something waits for a time rather than for an answer */
 
+struct queued_pages {
+	struct queued_pages *next;
+	uint32_t image;
+	size_t count;
+	uint32_t pages[];
+};
+
 static void wake(struct resolve *resolve)
 {
 	uint64_t one = 1;
@@ -78,6 +85,22 @@ static bool take_requests(struct resolve *resolve)
 	return true;
 }
 
+static void take_pages(struct resolve *resolve)
+{
+	struct queued_pages *queued;
+
+	pthread_mutex_lock(&resolve->lock);
+	queued = resolve->queued_pages;
+	resolve->queued_pages = NULL;
+	pthread_mutex_unlock(&resolve->lock);
+	while (queued) {
+		auto_free struct queued_pages *first = queued;
+
+		queued = first->next;
+		subject_add_pages(resolve, first->image, first->pages, first->count);
+	}
+}
+
 static void wait_and_answer(struct resolve *resolve, int timeout_ms)
 {
 	struct pollfd fds[2 + RESOLVE_MAX_CHILDREN] = {
@@ -111,6 +134,7 @@ static void *run(void *argument)
 
 		take_frames(resolve);
 		more = take_requests(resolve);
+		take_pages(resolve);
 		if (!more)
 			subject_settle_homeless(resolve);
 		work_step(resolve, clock_monotonic_ns());
@@ -148,9 +172,14 @@ static int make_kernel(struct resolve *resolve)
 static void free_parts(struct resolve *resolve)
 {
 	struct queued_request *queued;
+	struct queued_pages *pages;
 
 	while ((queued = pop_request(resolve)))
 		free(queued);
+	while ((pages = resolve->queued_pages)) {
+		resolve->queued_pages = pages->next;
+		free(pages);
+	}
 	for (size_t at = 0; at < RESOLVE_MAX_CHILDREN; at++)
 		work_close_child(resolve, &resolve->children[at]);
 	if (resolve->parent_socket >= 0)
@@ -230,6 +259,23 @@ int resolve_image(struct resolve *resolve, const struct resolve_image_request *r
 		free(queued);
 		return -ENOSPC;
 	}
+	wake(resolve);
+	return 0;
+}
+
+int resolve_pages(struct resolve *resolve, uint32_t image, const uint32_t *pages, size_t count)
+{
+	struct queued_pages *queued = malloc(sizeof(*queued) + count * sizeof(*pages));
+
+	if (!queued)
+		return -ENOMEM;
+	queued->image = image;
+	queued->count = count;
+	memcpy(queued->pages, pages, count * sizeof(*pages));
+	pthread_mutex_lock(&resolve->lock);
+	queued->next = resolve->queued_pages;
+	resolve->queued_pages = queued;
+	pthread_mutex_unlock(&resolve->lock);
 	wake(resolve);
 	return 0;
 }

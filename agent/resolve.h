@@ -35,6 +35,9 @@ struct resolve_callbacks {
 	/* table_fd: memfd with the unwind_file, or -1; borrowed. description is NULL when the image failed. */
 	void (*image_done)(void *context, uint32_t image, const struct symbolizer_image *description,
 			   int table_fd, const struct symbolizer_table *table);
+	/* The answer to resolve_pages, likewise; may be NULL if that is never called. */
+	void (*pages_done)(void *context, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
+			   const struct symbolizer_table *table);
 	void *context;
 };
 
@@ -49,6 +52,8 @@ int resolve_new(int parent_socket, struct names *names, const struct resolve_cal
 		struct resolve **ret_resolve);
 void resolve_free(struct resolve *resolve); /* stops the thread within a second; accepts NULL */
 int resolve_image(struct resolve *resolve, const struct resolve_image_request *request); /* queued */
+/* Rows of more of an image's pages; queued, pages_done is called for each of them. */
+int resolve_pages(struct resolve *resolve, uint32_t image, const uint32_t *pages, size_t count);
 void resolve_names(struct resolve *resolve); /* frames may be unasked: look */
 void resolve_kernel_changed(struct resolve *resolve); /* kallsyms must be read again */
 void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats);

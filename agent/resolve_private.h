@@ -23,6 +23,7 @@
 #define FRAME_ASKED_BEFORE 0x80000000U /* on a kernel frame's id in a queue: this time is the last */
 
 struct subject;
+struct queued_pages;
 
 struct image { /* an id that somebody may ask about */
 	struct resolve_image_request request; /* path is ours */
@@ -31,6 +32,8 @@ struct image { /* an id that somebody may ask about */
 	struct image *next;      /* of the same subject */
 	enum symbol_source reason;
 	bool wants_table;        /* image_done has not been called */
+	uint32_t *pages;         /* whose rows are wanted */
+	size_t page_count, page_capacity;
 	uint32_t *ids;           /* frames to ask for */
 	size_t id_count, id_capacity;
 	bool is_homeless; /* has frames but no subject, maybe its request is still in the queue */
@@ -46,7 +49,7 @@ struct child {
 	bool debug_sent;
 	struct image *image; /* TABLE, NAMES: for whom */
 	int table_fd;
-	uint32_t count; /* NAMES: frames in flight; UINT32_MAX for one that is answered */
+	uint32_t count; /* NAMES: frames in flight; UINT32_MAX for one that is answered. TABLE: pages, 0: the file */
 	uint32_t ids[SYMBOLIZER_MAX_ADDRESSES];
 };
 
@@ -79,6 +82,7 @@ struct resolve {
 	pthread_mutex_t lock; /* queue */
 	struct queued_request *queue, *queue_tail;
 	size_t queue_length;
+	struct queued_pages *queued_pages;
 	int wake_fd;
 	atomic_bool stop, kernel_changed;
 	atomic_ullong images_opened, failed, children_alive, deaths, quarantined, timeouts;

@@ -276,6 +276,41 @@ void subject_add_frames(struct resolve *resolve, struct image *image, const uint
 	}
 }
 
+void subject_answer_pages(struct resolve *resolve, struct image *image, size_t count, int fd,
+			  const struct symbolizer_table *table)
+{
+	if (!count)
+		return;
+	resolve->callbacks.pages_done(resolve->callbacks.context, image->request.image, image->pages, count, fd, table);
+	image->page_count -= count;
+	memmove(image->pages, image->pages + count, image->page_count * sizeof(*image->pages));
+}
+
+void subject_add_pages(struct resolve *resolve, uint32_t id, const uint32_t *pages, size_t count)
+{
+	struct image *image = subject_image(resolve, id);
+	size_t capacity = image && image->page_capacity ? image->page_capacity : 16;
+	uint32_t *grown;
+
+	while (image && capacity < image->page_count + count)
+		capacity *= 2;
+	grown = !image ? NULL : capacity == image->page_capacity ? image->pages :
+			realloc(image->pages, capacity * sizeof(*grown));
+	if (!grown || !image->subject || image->subject->failed) {
+		if (grown) {
+			image->pages = grown;
+			image->page_capacity = capacity;
+		}
+		resolve->callbacks.pages_done(resolve->callbacks.context, id, pages, count, -1, NULL);
+		return;
+	}
+	image->pages = grown;
+	image->page_capacity = capacity;
+	memcpy(grown + image->page_count, pages, count * sizeof(*pages));
+	image->page_count += count;
+	subject_activate(resolve, image->subject);
+}
+
 void subject_settle_homeless(struct resolve *resolve)
 {
 	for (struct image *image; (image = resolve->homeless);) {
@@ -312,6 +347,7 @@ void subject_fail(struct resolve *resolve, struct subject *subject, enum symbol_
 		else if (image->wants_table)
 			fail_image(resolve, image, reason);
 		image->wants_table = false;
+		subject_answer_pages(resolve, image, image->page_count, -1, NULL);
 		subject_fail_frames(resolve, image, reason);
 	}
 }
@@ -332,7 +368,7 @@ void subject_forgive(struct resolve *resolve, uint64_t now_ns)
 bool subject_has_work(const struct subject *subject)
 {
 	for (const struct image *image = subject->images; image; image = image->next)
-		if (image->wants_table || image->id_count)
+		if (image->wants_table || image->page_count || image->id_count)
 			return true;
 	return false;
 }
@@ -358,6 +394,7 @@ void subject_free_all(struct resolve *resolve)
 			continue;
 		free(resolve->images[at]->path);
 		free(resolve->images[at]->ids);
+		free(resolve->images[at]->pages);
 		free(resolve->images[at]);
 	}
 	free(resolve->images);

@@ -13,6 +13,10 @@ void subject_hold(struct resolve *resolve, struct subject *subject); /* it has a
 int subject_open_fd(struct resolve *resolve, struct subject *subject); /* subject->fd is open then */
 int subject_open_debug(struct resolve *resolve, struct subject *subject); /* subject->debug_fd, or -ENOENT */
 void subject_add_frames(struct resolve *resolve, struct image *image, const uint32_t *ids, size_t count);
+/* Rows of pages are wanted; those that cannot be had are answered at once. */
+void subject_add_pages(struct resolve *resolve, uint32_t id, const uint32_t *pages, size_t count);
+void subject_answer_pages(struct resolve *resolve, struct image *image, size_t count, int fd,
+			  const struct symbolizer_table *table); /* the first `count` of them */
 void subject_settle_homeless(struct resolve *resolve); /* the queue is empty: nothing will come for them */
 void subject_fail_frames(struct resolve *resolve, struct image *image, enum symbol_source reason);
 void subject_activate(struct resolve *resolve, struct subject *subject);

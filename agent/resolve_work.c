@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is asked of whom: takes subjects with something to do and free children, gives each child one request at
- * a time in the order describe, table, debug file, names. A child that dies over a request costs its file a
+ * a time in the order describe, table, pages, debug file, names. A child that dies over a request costs its file a
  * retry, the second death a quarantine; nobody else notices.
  */
 #include "resolve_child.h"
@@ -122,7 +122,7 @@ static void ask(struct resolve *resolve, struct child *child, enum symbolizer_op
 		const uint64_t *addresses, uint64_t now_ns)
 {
 	struct symbolizer_request request = { .op = op, .id = ++resolve->last_request_id,
-					      .count = op == SYMBOLIZER_NAMES ? child->count : 0,
+					      .count = addresses ? child->count : 0,
 					      .kind = jit_is_frozen(child->subject) ? SYMBOLIZER_FROZEN : 0 };
 
 	child->op = op;
@@ -134,12 +134,34 @@ static void ask(struct resolve *resolve, struct child *child, enum symbolizer_op
 		child_died(resolve, child, false, now_ns);
 }
 
+static int compare_pages(const void *left, const void *right)
+{
+	const uint32_t *a = left, *b = right;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+/* The image's file: its small table, or which pages there are; else the rows of some of its pages. */
 static void ask_table(struct resolve *resolve, struct child *child, struct image *image, uint64_t now_ns)
 {
+	uint64_t pages[SYMBOLIZER_MAX_ADDRESSES];
+
 	child->image = image;
+	child->count = 0;
+	if (!image->wants_table) {
+		qsort(image->pages, image->page_count, sizeof(*image->pages), compare_pages);
+		while (child->count < image->page_count && child->count < SYMBOLIZER_MAX_ADDRESSES) {
+			pages[child->count] = image->pages[child->count];
+			child->count++;
+		}
+	}
 	child->table_fd = memfd_create("wick-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (child->table_fd >= 0) {
-		ask(resolve, child, SYMBOLIZER_TABLE, child->table_fd, NULL, now_ns);
+		ask(resolve, child, SYMBOLIZER_TABLE, child->table_fd, child->count ? pages : NULL, now_ns);
+		return;
+	}
+	if (child->count) {
+		subject_answer_pages(resolve, image, child->count, -1, NULL);
 		return;
 	}
 	image->wants_table = false;
@@ -181,7 +203,7 @@ static void ask_next(struct resolve *resolve, struct subject *subject, uint64_t 
 		ask(resolve, subject->child, SYMBOLIZER_DESCRIBE, -1, NULL, now_ns);
 		return;
 	}
-	for (image = subject->images; image && !image->wants_table; image = image->next)
+	for (image = subject->images; image && !image->wants_table && !image->page_count; image = image->next)
 		;
 	if (image) {
 		ask_table(resolve, subject->child, image, now_ns);
@@ -270,11 +292,16 @@ static void take_table(struct resolve *resolve, struct child *child, struct symb
 	bool good = !table->reply.error &&
 		    !fcntl(child->table_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 
-	if (image->wants_table)
+	if (child->count) {
+		if (child->count > image->page_count) /* its file has failed meanwhile */
+			child->count = (uint32_t)image->page_count;
+		subject_answer_pages(resolve, image, child->count, good ? child->table_fd : -1, good ? table : NULL);
+	} else if (image->wants_table) {
 		resolve->callbacks.image_done(resolve->callbacks.context, image->request.image,
 					      child->subject->description, good ? child->table_fd : -1,
 					      good ? table : NULL);
-	image->wants_table = false;
+		image->wants_table = false;
+	}
 	close_table(child);
 }
 

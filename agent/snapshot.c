@@ -13,9 +13,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define DONE 255
+#define MAX_WALKS 32 /* a page each, at worst */
+
 struct copy_slot {
 	uint64_t id;
 	uint32_t offset; /* in the block */
+	uint8_t walks;   /* of snapshot_demand; DONE: nothing is missing that could come */
 };
 
 struct snapshot_store {
@@ -81,6 +85,7 @@ static bool keep(struct snapshot_store *store, const struct snapshot *copy)
 	if (!slot || !new)
 		return false;
 	slot->offset = store->used;
+	slot->walks = 0;
 	memcpy(store->block + store->used, copy, sizeof(*copy) + copy->bytes);
 	store->used += copy_bytes(copy);
 	return true;
@@ -118,6 +123,40 @@ bool snapshot_awaits_images(const struct snapshot_store *store, uint64_t until_n
 			return true;
 	}
 	return false;
+}
+
+/* True: the walk of the copy lacks rows. */
+static bool demand(struct snapshot_store *store, struct copy_slot *slot)
+{
+	const struct snapshot *copy = copy_at(store, slot->offset);
+	const struct process *process = process_find(store->processes, copy->tgid, copy->time_ns);
+	const uint8_t *stack = (const uint8_t *)(copy + 1);
+	enum reason reason;
+
+	if (!process || slot->walks >= MAX_WALKS)
+		return false;
+	(void)snapshot_walk(copy, stack, process, &store->rules, store->frames, &reason);
+	if (reason != REASON_NO_TABLE) {
+		slot->walks = awaits_image(process) ? slot->walks : DONE;
+		return false;
+	}
+	if (!slot->walks++)
+		snapshot_want(copy, stack, process, &store->rules);
+	return true;
+}
+
+size_t snapshot_demand(struct snapshot_store *store, uint64_t until_ns)
+{
+	size_t count = 0;
+
+	for (uint32_t offset = 0; offset < store->used; offset += copy_bytes(copy_at(store, offset))) {
+		const struct snapshot *copy = copy_at(store, offset);
+		struct copy_slot *slot = hmap_find(&store->slots, &copy->id);
+
+		if (slot && slot->walks != DONE && copy->time_ns <= until_ns)
+			count += demand(store, slot);
+	}
+	return count;
 }
 
 /* The statistic that it counts for; the sample stays as it was unless that is `finished`. */
@@ -173,6 +212,7 @@ void snapshot_drop(struct snapshot_store *store, uint64_t until_ns)
 		if (!slot)
 			continue;
 		slot->offset = kept;
+		slot->walks = 0;
 		memmove(store->block + kept, copy, bytes);
 		kept += bytes;
 	}

@@ -30,6 +30,9 @@ void snapshot_free(struct snapshot_store *store); /* accepts NULL */
 int snapshot_receive(void *store, void *data, size_t size); /* a ring_buffer_sample_fn; always 0 */
 /* Would waiting for images that are being read help a copy taken up to then? */
 bool snapshot_awaits_images(const struct snapshot_store *store, uint64_t until_ns);
+/* Walks the copies taken up to then, so that what their rules lack is asked for: in a loop, while it comes. How
+ * many are not whole for lack of it. */
+size_t snapshot_demand(struct snapshot_store *store, uint64_t until_ns);
 /* A sample under SAMPLE_SNAPSHOT gets the frames of its copy, which are borrowed until the next call. Without the
  * copy or its process it stays as it was. */
 void snapshot_finish(struct snapshot_store *store, struct drain_sample *sample);

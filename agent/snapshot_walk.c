@@ -94,6 +94,8 @@ static bool advance(struct host_walk *walk, uint64_t pc)
 	walk->copied.past_end = walk->copied.past_root = false;
 	if (reason) {
 		walk->reason = reason;
+		if (reason == REASON_NO_TABLE && walk->mapping->image->has_table && !walk->mapping->image->anonymous)
+			return false; /* a page that is not built: a frame pointer may skip frames */
 		if (unwind_step_linked(&walk->regs, &walk->copied))
 			return false;
 		walk->reason = REASON_NONE;
@@ -164,4 +166,23 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 		walk.reason = REASON_NONE; /* the root, though its entry may have no rule that says so */
 	*ret_reason = walk.reason;
 	return leave_gap(depth, walk.reason, ret_frames);
+}
+
+void snapshot_want(const struct snapshot *copy, const uint8_t *stack, const struct process *process,
+		   const struct snapshot_rules *rules)
+{
+	uint32_t wants = 0;
+
+	for (uint32_t at = 0; at + sizeof(uint64_t) <= copy->bytes && wants < SNAPSHOT_WANTS; at += sizeof(uint64_t)) {
+		const struct process_mapping *mapping;
+		uint64_t word, bias;
+
+		memcpy(&word, stack + at, sizeof(word));
+		mapping = find_mapping(process, word - 1);
+		if (!mapping || mapping->image->anonymous || !mapping->image->has_table ||
+		    !process_mapping_bias(mapping, &bias))
+			continue;
+		rules->want(rules->context, mapping->image->dir, word - 1 - bias);
+		wants++;
+	}
 }

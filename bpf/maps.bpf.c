@@ -17,6 +17,7 @@ struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
 struct map_processes processes SEC(".maps");
 struct map_mappings mappings SEC(".maps");
 struct map_directory directory SEC(".maps");
+struct map_wanted wanted SEC(".maps");
 struct map_rows rows SEC(".maps");
 struct map_escapes escapes SEC(".maps");
 

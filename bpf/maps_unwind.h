@@ -43,7 +43,7 @@ extern struct map_mappings mappings SEC(".maps");
 
 /*
  * page of text -> unwind_page: where its rows are. Written by agent/publish through its mapping of the memory,
- * read by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
+ * read and marked by the unwinder. Full: the file gets no table and its frames carry NO_TABLE.
  */
 struct map_directory {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -53,6 +53,14 @@ struct map_directory {
 	__type(value, struct unwind_page);
 };
 extern struct map_directory directory SEC(".maps");
+
+/* unwind_wish: which pages have to be built. Written by the unwinder, which wakes the reader, agent/publish. Full: the
+ * entry's mark is taken back, so that the next sample says it again. */
+struct map_wanted {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16384);
+};
+extern struct map_wanted wanted SEC(".maps");
 
 /* chunk -> an array of one value, UNWIND_CHUNK_BYTES of row blocks; otherwise as `mappings`. Full: as above. */
 struct map_rows_inner {

@@ -119,23 +119,39 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	return 0;
 }
 
-/* The word where a rule is kept, and what its upper 48 bits are then: of the address, and of the directory's entry,
- * which is another once the page's rows are. */
+/* The word where a rule is kept, and what its upper 48 bits are then: of the address, and of the directory's entry
+ * but for its mark, which is another once the page's rows are. */
 static __always_inline __u64 *known_rule(struct walk *walk, __u64 entry, __u32 index, __u64 vaddr, __u64 *ret_tag)
 {
 	__u64 place = (__u64)index << UNWIND_PAGE_BITS | (vaddr & ((1U << UNWIND_PAGE_BITS) - 1)), slot;
 
 	slot = place ^ place >> 13;
+	entry &= ~(0xffULL << 24);
 	*ret_tag = (entry * 0x9e3779b97f4a7c15ULL + place) * 0xd6e8feb86659fd93ULL & ~0xffffULL;
 	UNWIND_HIDE(slot);
 	return &walk->known_rules[slot & (WALK_KNOWN_RULES - 1)];
 }
 
-/* 0 and the rule, or the reason why there is none. */
+/* The entry's block is not built: says so once, until the agent takes the mark away. */
+__attribute__((noinline)) int walk_want_page(__u32 index)
+{
+	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	struct unwind_wish wish = { .index = index };
+
+	if (!page || page->mark)
+		return 0;
+	page->mark = 1;
+	wish.time_ns = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&wanted, &wish, sizeof(wish), BPF_RB_FORCE_WAKEUP))
+		page->mark = 0;
+	return 0;
+}
+
+/* 0 and the rule, or the reason why there is none. The block may be given up meanwhile: its entry is read again. */
 static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u16 *ret_rule)
 {
 	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
-	const struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
+	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
 	__u64 entry, tag, *known;
 	const void *block;
 	void *inner;
@@ -143,14 +159,21 @@ static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u
 	if (!page)
 		return REASON_NO_TABLE;
 	entry = *(const volatile __u64 *)page;
-	if (!(__u32)entry)
+	chunk = entry & 0xffff;
+	if (!chunk)
 		return REASON_NO_RULE;
+	if (chunk == UNWIND_PAGE_NOT_BUILT) {
+		walk_want_page(index);
+		return REASON_NO_TABLE;
+	}
+	if (!(entry >> 24 & 0xff))
+		page->mark = 1;
 	known = known_rule(walk, entry, index, vaddr, &tag);
 	if (!((*known ^ tag) >> 16)) {
 		*ret_rule = (__u16)*known;
 		return REASON_NONE;
 	}
-	chunk = (__u32)entry - 1;
+	chunk--;
 	inner = bpf_map_lookup_elem(&rows, &chunk);
 	if (!inner)
 		return REASON_NO_TABLE;
@@ -158,6 +181,10 @@ static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u
 	if (!block)
 		return REASON_NO_TABLE;
 	*ret_rule = unwind_find_rule(block, (__u32)(entry >> 32), vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	if ((*(const volatile __u32 *)page ^ (__u32)entry) & 0xffffff) {
+		page->mark = 0; /* ours may have come after the block went, and must not pass for a wish */
+		return REASON_NO_TABLE;
+	}
 	if (*ret_rule == UNWIND_RULE_NONE)
 		return REASON_NO_RULE;
 	*known = tag | *ret_rule;
@@ -188,6 +215,9 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	walk->doubt = reason;
 	if (reason) {
 		walk->reason = reason;
+		/* Rows that are about to be there must not be guessed at: a frame pointer may skip frames. */
+		if (reason == REASON_NO_TABLE && !(walk->at.flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
+			return 1;
 		if (walk_linked(walk))
 			return 1;
 		walk->reason = REASON_NONE;

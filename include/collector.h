@@ -58,7 +58,8 @@ struct host_view { /* arrays are borrowed for the call */
 	uint64_t symbols[SYMBOL_SOURCE_COUNT]; /* frames named, by source or reason */
 	uint64_t copies_finished, copies_useless, copies_missing, copies_refused; /* agent/snapshot.h */
 	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused,
-		images_evicted;
+		images_evicted, row_pages, row_pages_wanted, row_pages_evicted, row_pages_built,
+		row_page_wait_ns, row_page_longest_ns;
 	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_refused;
 	uint64_t symbolizer_children, symbolizer_deaths, symbolizer_quarantined;
 	uint64_t http_connections, http_refused;

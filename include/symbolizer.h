@@ -4,8 +4,8 @@
  * and forks one sandboxed child per image; a child serves its image over a SOCK_SEQPACKET socket until the
  * agent closes it or it has been idle for its SYMBOLIZER_…IDLE_S. A child opens nothing: it is handed descriptors.
  *
- * All messages are one packet of at most SYMBOLIZER_PACKET bytes, in host byte order. The agent doubts every
- * length it gets back. Addresses are ELF virtual addresses of the image (kallsyms: kernel addresses).
+ * All messages are one packet of at most SYMBOLIZER_PACKET bytes, in host byte order. The agent doubts every length
+ * it gets back. Addresses are ELF virtual addresses of the image (kallsyms: kernel addresses).
  */
 #ifndef SYMBOLIZER_H
 #define SYMBOLIZER_H
@@ -16,14 +16,15 @@
 #define SYMBOLIZER_IDLE_S 4           /* another fork costs half a millisecond, an idle child 1.7 MiB */
 #define SYMBOLIZER_KALLSYMS_IDLE_S 300 /* reading kallsyms again costs 50 ms, keeping it 2.7 MiB */
 #define SYMBOLIZER_MAX_SEGMENTS 16
-#define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request */
+#define SYMBOLIZER_MAX_ADDRESSES 512 /* in one NAMES request, pages in one of TABLE */
+#define SYMBOLIZER_WHOLE_PAGES 8 /* a file of so many gives all its rows when first asked */
 #define SYMBOLIZER_MAX_LINES 4096    /* in one packet */
 #define SYMBOLIZER_NAME_BYTES 4096   /* a longer name is cut */
 
 enum symbolizer_op {
 	SYMBOLIZER_OPEN = 1, /* to the parent, with 2 descriptors: the image, the child's socket. No answer */
 	SYMBOLIZER_DESCRIBE, /* -> struct symbolizer_image */
-	SYMBOLIZER_TABLE,    /* with 1 descriptor: an empty memfd to write to -> struct symbolizer_table */
+	SYMBOLIZER_TABLE,    /* with 1 descriptor, an empty memfd; u64 pages[count] that are wanted -> struct symbolizer_table */
 	SYMBOLIZER_DEBUG,    /* with 1 descriptor: the separate debug file -> struct symbolizer_reply */
 	SYMBOLIZER_NAMES,    /* u64 addresses[count] -> packets of struct symbolizer_names, `more` until the last */
 };
@@ -33,7 +34,7 @@ enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_
 struct symbolizer_request {
 	uint32_t op;
 	uint32_t kind;  /* enum symbolizer_kind; NAMES of a PERF_MAP: 0, or FROZEN: it may be another's file now */
-	uint32_t count; /* NAMES: addresses that follow */
+	uint32_t count; /* NAMES: addresses that follow; TABLE: pages, vaddr >> 16, ascending */
 	uint32_t id;    /* given back in the answer */
 };
 
@@ -65,23 +66,22 @@ struct symbolizer_image {
 	struct symbolizer_segment segments[SYMBOLIZER_MAX_SEGMENTS];
 };
 
-struct symbolizer_table { /* the memfd then holds a struct unwind_file (symbolizer/unwind_table.h) */
+struct symbolizer_table { /* the memfd then holds a struct unwind_file */
 	struct symbolizer_reply reply;
 	uint64_t bytes;
 	uint32_t pages, rows, escapes, unsupported; /* unsupported: rows that end in REASON_UNSUPPORTED_RULE */
+	uint32_t first_page, span; /* outside of these no page of the image has rows */
 };
 
-/* The rows of an image as the child writes them: header, escapes, pages, then the blocks of abi/unwind.h. */
+/* Rows as the child writes them, pages without any left out: header, escapes, pages, the blocks of abi/unwind.h. */
 #define UNWIND_FILE_MAGIC 0x3152574bU
 struct unwind_file {
 	uint32_t magic;
 	uint32_t escapes; /* struct unwind_escape, referred to by rules of kind ESCAPE by their index here */
-	uint32_t pages;   /* struct unwind_file_page, ascending */
-	uint32_t rows;
+	uint32_t pages, rows; /* struct unwind_file_page, ascending */
 };
 struct unwind_file_page {
-	uint32_t page;          /* vaddr >> 16 */
-	uint32_t offset, bytes; /* of the block in the file */
+	uint32_t page, offset, bytes; /* vaddr >> 16; of the block in the file */
 };
 
 /* Where a name came from, or why there is none. One list for the children, the agent and /metrics. */

@@ -28,36 +28,28 @@ struct unwind_regs {
 	__u8 pad[4];
 };
 
-/* The rows in force lie in one half-open run; an index is masked so that no table, whatever it holds, leads out
- * of its chunk. `chunk` has UNWIND_CHUNK_BYTES. */
+/* A place in a chunk is masked so that no table, whatever it holds, leads out of it. `chunk` has UNWIND_CHUNK_BYTES. */
 #define UNWIND_HALVES (UNWIND_CHUNK_BYTES / 2)
-#define UNWIND_ROWS (UNWIND_CHUNK_BYTES / 4)
-#define UNWIND_SEARCH_STEPS 9 /* a bucket holds at most 256 rows and one before it */
+#define UNWIND_SEARCH_STEPS 9 /* a bucket holds at most 256 rows, and the one before it may be in force */
 
-UNWIND_INLINE __u32 unwind_row_pc(const void *chunk, __u32 row)
+UNWIND_INLINE __u16 unwind_half(const void *chunk, __u32 at)
 {
-	row &= UNWIND_ROWS - 1;
-	UNWIND_HIDE(row);
-	row &= UNWIND_ROWS - 1;
-	return ((const struct unwind_row *)chunk)[row].pc;
+	at &= UNWIND_HALVES - 1;
+	UNWIND_HIDE(at);
+	at &= UNWIND_HALVES - 1;
+	return ((const __u16 *)chunk)[at];
 }
 
 /* The rule in force at `pc` (low UNWIND_PAGE_BITS bits of an ELF address) in the block at `offset`. */
 UNWIND_INLINE __u16 unwind_find_rule(const void *chunk, __u32 offset, __u32 pc)
 {
-	const __u16 *halves = chunk;
-	const struct unwind_row *rows = chunk;
-	__u32 bucket = (offset / 2 + (pc >> UNWIND_BUCKET_BITS & (UNWIND_BUCKETS - 1))) & (UNWIND_HALVES - 1);
-	__u32 first = halves[bucket], end = halves[(bucket + 1) & (UNWIND_HALVES - 1)];
-	__u32 base, count;
+	__u32 block = offset / 2, bucket = block + (pc >> UNWIND_BUCKET_BITS & (UNWIND_BUCKETS - 1));
+	__u32 first = unwind_half(chunk, bucket), count = unwind_half(chunk, bucket + 1) - first + 1;
+	__u32 base = block + first - 1; /* the row before the bucket's; a block's first bucket never needs it */
 
-	/* Buckets name the first row at or behind their start, so the row before may still be in force. */
-	first -= first > 0;
-	count = end > first ? end - first : 1;
-	base = (offset + UNWIND_HEAD_BYTES) / 4 + first;
 	for (int step = 0; step < UNWIND_SEARCH_STEPS && count > 1; step++) {
 		__u32 half = count / 2;
-		__s64 before = (__s64)pc - (__s64)unwind_row_pc(chunk, base + half);
+		__s64 before = (__s64)(pc & 255) - (unwind_half(chunk, base + half) & 255);
 
 		UNWIND_HIDE(before); /* else clang makes a branch of it and the verifier walks every path */
 		before >>= 63;
@@ -65,11 +57,7 @@ UNWIND_INLINE __u16 unwind_find_rule(const void *chunk, __u32 offset, __u32 pc)
 		base += half & (__u32)~before;
 		count -= half;
 	}
-	/* Within its bucket the first candidate is in force unless it lies behind pc: then nothing is. */
-	base &= UNWIND_ROWS - 1;
-	UNWIND_HIDE(base);
-	base &= UNWIND_ROWS - 1;
-	return rows[base].pc > pc ? UNWIND_RULE_NONE : rows[base].rule;
+	return unwind_half(chunk, block + UNWIND_HEAD + (unwind_half(chunk, base) >> 8));
 }
 
 #endif

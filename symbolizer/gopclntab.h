@@ -33,8 +33,9 @@ enum gopclntab_step { /* what leads from a place in the code to its caller */
 	GOPCLNTAB_NONE,      /* no code */
 };
 typedef void gopclntab_row_fn(void *context, uint64_t vaddr, enum gopclntab_step step, uint32_t depth);
-/* Every place where the step changes, ascending; GOPCLNTAB_NONE ends it. */
-void gopclntab_rows(const struct gopclntab *table, gopclntab_row_fn *row, void *context);
+/* Every place where the step changes, ascending, for the functions that touch [start, end); GOPCLNTAB_NONE ends the
+ * table's last. */
+void gopclntab_rows(const struct gopclntab *table, uint64_t start, uint64_t end, gopclntab_row_fn *row, void *context);
 void gopclntab_range(const struct gopclntab *table, uint64_t *ret_start, uint64_t *ret_end); /* of its code */
 
 #endif

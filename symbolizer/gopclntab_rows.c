@@ -64,27 +64,44 @@ static bool add_depths(const struct gopclntab *table, const struct gopclntab_fun
 	return *left;
 }
 
-void gopclntab_rows(const struct gopclntab *table, gopclntab_row_fn *row, void *context)
+/* The last function that starts at or before an offset from the table's text; 0 where all start behind it. */
+static uint32_t find_function(const struct gopclntab *table, uint64_t offset)
+{
+	uint32_t low = 0, count = table->functions;
+
+	while (count > 1) {
+		uint32_t half = count / 2;
+
+		if (gopclntab_entry(table, low + half) <= offset)
+			low += half;
+		count -= half;
+	}
+	return low;
+}
+
+void gopclntab_rows(const struct gopclntab *table, uint64_t start, uint64_t end, gopclntab_row_fn *row, void *context)
 {
 	struct gopclntab_function function;
-	uint32_t left = MAX_ROWS;
-	uint64_t end = 0;
+	uint32_t left = MAX_ROWS, at = find_function(table, start > table->text ? start - table->text : 0);
+	uint64_t done = 0;
 
-	for (uint32_t at = 0; at < table->functions && left; at++) {
-		uint64_t start = gopclntab_entry(table, at), next = gopclntab_entry(table, at + 1);
+	/* One that starts right at the end may have a row before it. */
+	for (; at < table->functions && left && table->text + gopclntab_entry(table, at) <= end; at++) {
+		uint64_t from = gopclntab_entry(table, at), next = gopclntab_entry(table, at + 1);
 		enum gopclntab_step step;
 
-		if (start < end || next <= start || !gopclntab_function(table, at, &function))
+		if (from < done || next <= from || !gopclntab_function(table, at, &function))
 			continue;
-		end = next;
+		done = next;
 		step = whole_step(table, &function);
 		left--;
 		if (step == GOPCLNTAB_DEPTH)
 			add_depths(table, &function, next, row, context, &left);
 		else /* the kernel "returns" to its first byte, and a return is looked up a byte before */
-			row(context, table->text + start - (step == GOPCLNTAB_SIGNAL), step, 0);
+			row(context, table->text + from - (step == GOPCLNTAB_SIGNAL), step, 0);
 	}
-	row(context, table->text + end, GOPCLNTAB_NONE, 0);
+	if (done && (at == table->functions || !left))
+		row(context, table->text + done, GOPCLNTAB_NONE, 0);
 }
 
 void gopclntab_range(const struct gopclntab *table, uint64_t *ret_start, uint64_t *ret_end)

@@ -27,6 +27,7 @@ struct server {
 	int socket;
 	int idle_ms;
 	struct lookup *lookup;
+	struct unwind_table *rows; /* NULL: nobody asked for any */
 	struct {
 		struct symbolizer_request head;
 		uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
@@ -58,7 +59,7 @@ static int receive(struct server *server)
 		memcpy(&server->fd, CMSG_DATA(header), sizeof(int));
 	if ((size_t)got < sizeof(server->request.head))
 		return -EPROTO;
-	if (server->request.head.op == SYMBOLIZER_NAMES &&
+	if ((server->request.head.op == SYMBOLIZER_NAMES || server->request.head.op == SYMBOLIZER_TABLE) &&
 	    (server->request.head.count > SYMBOLIZER_MAX_ADDRESSES ||
 	     (size_t)got != sizeof(server->request.head) + server->request.head.count * sizeof(uint64_t)))
 		return -EPROTO;
@@ -91,8 +92,11 @@ static int write_table(struct server *server)
 	struct image *image;
 	int error = lookup_image(server->lookup, &image);
 
+	if (!error && !server->rows)
+		error = unwind_table_new(image, &server->rows);
 	if (!error)
-		error = unwind_table_write(image, fd, &table);
+		error = unwind_table_write(server->rows, fd, server->request.addresses, server->request.head.count,
+					   &table);
 	return answer(server, &table.reply, sizeof(table), error);
 }
 

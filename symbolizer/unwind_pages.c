@@ -15,17 +15,24 @@
 
 #define PAGE_BYTES (1U << UNWIND_PAGE_BITS)
 #define ESCAPE_SLOTS (2 * UNWIND_MAX_ESCAPES) /* of the hash, a power of two */
-#define MAX_BLOCK (UNWIND_HEAD_BYTES + UNWIND_MAX_PAGE_ROWS * sizeof(struct unwind_row))
 #define RESERVED                                                                                              \
 	(sizeof(struct unwind_file) + UNWIND_MAX_ESCAPES * sizeof(struct unwind_escape) +                     \
 	 UNWIND_TABLE_MAX_PAGES * sizeof(struct unwind_file_page))
 
+struct full_row {
+	uint16_t pc, rule;
+};
+
 struct unwind_pages {
 	int fd, error;
+	uint32_t first, end; /* pages that are wanted */
 	uint32_t page; /* the one being filled */
 	uint16_t rule; /* in force at its end */
 	uint32_t row_count;
-	struct unwind_row rows[UNWIND_MAX_PAGE_ROWS];
+	struct full_row rows[UNWIND_MAX_PAGE_ROWS];
+	uint16_t palette[UNWIND_MAX_PALETTE];
+	uint32_t palette_count;
+	uint16_t in_palette[1U << 16]; /* rule -> index + 1, 0: not there */
 	struct unwind_escape escapes[UNWIND_MAX_ESCAPES];
 	uint16_t escape_slots[ESCAPE_SLOTS]; /* index + 1 */
 	uint32_t escape_count;
@@ -35,7 +42,7 @@ struct unwind_pages {
 	uint64_t total_rows, unsupported;
 	uint64_t spilled; /* bytes of blocks already in the file */
 	size_t buffered;
-	uint8_t buffer[UNWIND_PAGES_BUFFER];
+	_Alignas(2) uint8_t buffer[UNWIND_PAGES_BUFFER];
 };
 
 int unwind_pages_new(int fd, struct unwind_pages **ret_pages)
@@ -46,7 +53,7 @@ int unwind_pages_new(int fd, struct unwind_pages **ret_pages)
 	if (!pages)
 		return -ENOMEM;
 	pages->fd = fd;
-	pages->rule = UNWIND_RULE_NONE;
+	unwind_pages_begin(pages, 0, UINT32_MAX);
 	*ret_pages = pages;
 	return 0;
 }
@@ -104,38 +111,68 @@ static struct unwind_file_page *add_page(struct unwind_pages *pages)
 	return &pages->list[pages->page_count++];
 }
 
-/* 257 bucket starts: the first row at or behind each 256 bytes of text, then the number of rows. */
-static void write_head(uint8_t *block, const struct unwind_row *rows, uint32_t count)
+/* The last place is kept for "cannot be said", which stands for all rules that come too late. */
+static uint8_t palette_index(struct unwind_pages *pages, uint16_t rule)
 {
-	uint16_t starts[UNWIND_HEAD_BYTES / 2] = { 0 };
-	uint32_t row = 0;
-
-	for (uint32_t bucket = 0; bucket <= UNWIND_BUCKETS; bucket++) {
-		while (row < count && (uint32_t)rows[row].pc >> UNWIND_BUCKET_BITS < bucket)
-			row++;
-		starts[bucket] = (uint16_t)row;
+	if (!pages->in_palette[rule] && pages->palette_count >= UNWIND_MAX_PALETTE - 1) {
+		rule = unwind_pages_unsupported(pages);
+		if (pages->in_palette[rule])
+			return (uint8_t)(pages->in_palette[rule] - 1);
 	}
-	memcpy(block, starts, UNWIND_HEAD_BYTES);
+	if (!pages->in_palette[rule]) {
+		pages->palette[pages->palette_count++] = rule;
+		pages->in_palette[rule] = (uint16_t)pages->palette_count;
+	}
+	return (uint8_t)(pages->in_palette[rule] - 1);
+}
+
+static void clear_palette(struct unwind_pages *pages)
+{
+	for (uint32_t i = 0; i < pages->palette_count; i++)
+		pages->in_palette[pages->palette[i]] = 0;
+	pages->palette_count = 0;
+}
+
+/* The page as a block; its size in bytes. */
+static size_t write_block(struct unwind_pages *pages, uint16_t *block)
+{
+	uint32_t row = 0, first;
+
+	clear_palette(pages);
+	for (uint32_t i = 0; i < pages->row_count; i++)
+		pages->rows[i].rule = palette_index(pages, pages->rows[i].rule);
+	first = UNWIND_HEAD + pages->palette_count;
+	for (uint32_t bucket = 0; bucket <= UNWIND_BUCKETS; bucket++) {
+		while (row < pages->row_count && (uint32_t)pages->rows[row].pc >> UNWIND_BUCKET_BITS < bucket)
+			row++;
+		block[bucket] = (uint16_t)(first + row);
+	}
+	memcpy(block + UNWIND_HEAD, pages->palette, pages->palette_count * sizeof(uint16_t));
+	for (uint32_t i = 0; i < pages->row_count; i++) {
+		const struct unwind_row packed = { (uint8_t)pages->rows[i].pc, (uint8_t)pages->rows[i].rule };
+
+		memcpy(block + first + i, &packed, sizeof(packed));
+	}
+	return (first + pages->row_count) * sizeof(uint16_t);
 }
 
 /* The finished page goes into the buffer, unless no FDE touches it. */
 static void end_page(struct unwind_pages *pages)
 {
-	size_t bytes = UNWIND_HEAD_BYTES + pages->row_count * sizeof(struct unwind_row);
 	struct unwind_file_page *page;
+	size_t bytes;
 
-	if (!pages->row_count || (pages->row_count == 1 && pages->rows[0].rule == UNWIND_RULE_NONE))
+	if (pages->page < pages->first || pages->page >= pages->end || !pages->row_count ||
+	    (pages->row_count == 1 && pages->rows[0].rule == UNWIND_RULE_NONE))
 		return;
 	page = add_page(pages);
 	if (!page)
 		return;
-	if (bytes > UNWIND_PAGES_BUFFER - pages->buffered)
+	if (UNWIND_MAX_BLOCK_BYTES > UNWIND_PAGES_BUFFER - pages->buffered)
 		spill(pages);
+	bytes = write_block(pages, (void *)(pages->buffer + pages->buffered));
 	*page = (struct unwind_file_page){ pages->page, (uint32_t)(pages->spilled + pages->buffered),
 					   (uint32_t)bytes };
-	write_head(pages->buffer + pages->buffered, pages->rows, pages->row_count);
-	memcpy(pages->buffer + pages->buffered + UNWIND_HEAD_BYTES, pages->rows,
-	       pages->row_count * sizeof(struct unwind_row));
 	pages->buffered += bytes;
 	pages->total_rows += pages->row_count;
 }
@@ -143,7 +180,7 @@ static void end_page(struct unwind_pages *pages)
 static void begin_page(struct unwind_pages *pages, uint32_t page)
 {
 	pages->page = page;
-	pages->rows[0] = (struct unwind_row){ 0, pages->rule };
+	pages->rows[0] = (struct full_row){ 0, pages->rule };
 	pages->row_count = 1;
 }
 
@@ -152,8 +189,9 @@ static void move_to_page(struct unwind_pages *pages, uint32_t page)
 	end_page(pages);
 	/* A function longer than a page: the pages inside it hold nothing but its rule. */
 	if (pages->rule != UNWIND_RULE_NONE) {
-		for (uint32_t between = pages->page + 1; between < page && !unwind_pages_full(pages);
-		     between++) {
+		uint32_t between = pages->page < pages->first ? pages->first : pages->page + 1;
+
+		for (; between < page && between < pages->end && !unwind_pages_full(pages); between++) {
 			begin_page(pages, between);
 			end_page(pages);
 		}
@@ -161,11 +199,26 @@ static void move_to_page(struct unwind_pages *pages, uint32_t page)
 	begin_page(pages, page);
 }
 
+void unwind_pages_begin(struct unwind_pages *pages, uint32_t first, uint32_t end)
+{
+	pages->first = first;
+	pages->end = end;
+	pages->rule = UNWIND_RULE_NONE;
+	pages->row_count = 0;
+}
+
+void unwind_pages_end(struct unwind_pages *pages)
+{
+	if (pages->row_count && pages->page < pages->end)
+		move_to_page(pages, pages->end);
+	pages->row_count = 0;
+}
+
 void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
 {
 	uint32_t page = (uint32_t)(vaddr >> UNWIND_PAGE_BITS);
 	uint16_t pc = (uint16_t)vaddr;
-	struct unwind_row *last;
+	struct full_row *last;
 
 	if (rule == pages->rule && pages->row_count)
 		return;
@@ -178,7 +231,7 @@ void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
 		if (pages->row_count > 1 && last[-1].rule == rule)
 			pages->row_count--;
 	} else if (pages->row_count < UNWIND_MAX_PAGE_ROWS) {
-		last[1] = (struct unwind_row){ pc, rule };
+		last[1] = (struct full_row){ pc, rule };
 		pages->row_count++;
 	} else { /* no compiler makes this: a row each 4 bytes. The rest of the page is unknown */
 		last->rule = unwind_pages_unsupported(pages);
@@ -217,7 +270,7 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 		if (!memcmp(&pages->escapes[index], escape, sizeof(*escape)))
 			return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, index);
 	}
-	if (pages->escape_count >= UNWIND_MAX_ESCAPES - 1)
+	if (pages->escape_count >= UNWIND_MAX_ESCAPES - !pages->none)
 		return unwind_pages_unsupported(pages);
 	pages->escape_slots[slot] = (uint16_t)(pages->escape_count + 1);
 	return add_escape(pages, escape);
@@ -247,15 +300,12 @@ static int write_front(struct unwind_pages *pages, uint64_t blocks)
 	return error;
 }
 
-int unwind_pages_finish(struct unwind_pages *pages, uint64_t vaddr, uint64_t lost,
-			struct symbolizer_table *ret_table)
+int unwind_pages_finish(struct unwind_pages *pages, uint64_t lost, struct symbolizer_table *ret_table)
 {
 	uint64_t blocks = RESERVED;
 	int error;
 
 	pages->unsupported += lost;
-	unwind_pages_add(pages, vaddr, UNWIND_RULE_NONE);
-	end_page(pages);
 	if (!pages->spilled)
 		blocks = sizeof(struct unwind_file) + pages->escape_count * sizeof(struct unwind_escape) +
 			 pages->page_count * sizeof(struct unwind_file_page);

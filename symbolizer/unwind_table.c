@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The front end of the table compiler: finds .eh_frame, walks its FDEs in the order of their addresses and
- * gives each rule of the CFI interpreter to the pages. One broken FDE costs its own rows only.
+ * The front end of the table compiler: finds .eh_frame, walks the FDEs of all text or of the pages asked for in the
+ * order of their addresses, and gives each rule of the CFI interpreter to the pages. One broken FDE costs its own rows
+ * only.
  */
 #include "symbolizer/unwind_table.h"
 
-#include "base/clean.h"
 #include "symbolizer/cfi_private.h"
 #include "symbolizer/gopclntab.h"
 #include "symbolizer/unwind_pages.h"
@@ -18,29 +18,40 @@
 
 #define PADDING 15 /* functions are aligned to 16; a gap below it is no code and needs no row of its own */
 #define START_CONTEXT_BYTES 64
+#define REPAIR_REQUESTS 64 /* its budget is for so many */
 #define ENCODING_TABLE 0x3b /* DW_EH_PE_datarel | sdata4: what all linkers write */
 
 struct table_entry { /* of .eh_frame_hdr, relative to its address */
 	int32_t start, fde;
 };
 
-struct build {
+struct unwind_table {
 	struct image *image;
-	struct cfi_section *section;
+	struct cfi_section section;
+	uint64_t budget; /* of the section, for each request anew */
 	const uint8_t *entries; /* struct table_entry, unaligned; NULL: use `places` */
 	uint64_t hdr_vaddr;
 	struct cfi_place *places;
 	size_t count;
-	struct unwind_pages *pages;
+	bool has_end;   /* the section's size is known, not only its segment's */
+	uint64_t scan_bad; /* what cfi_scan could not use */
 	struct unwind_repair *repair;
+	uint32_t repair_requests;
+	struct gopclntab *go; /* NULL: not of Go */
+	uint64_t go_start, go_end;
+	uint64_t text_start, text_end; /* there is no text outside */
+};
+
+struct build { /* of one request */
+	struct unwind_table *table;
+	struct unwind_pages *pages;
 	struct cfi_rule last; /* the one `rule` was made of */
 	uint16_t rule;
 	bool any;
+	uint64_t from, to; /* the addresses whose rows are wanted now */
 	uint64_t end;   /* of the last FDE */
-	bool has_end;   /* the section's size is known, not only its segment's */
-	uint64_t bad; /* FDEs of which nothing could be used */
-	struct gopclntab *go; /* NULL: not of Go, or its rows are there already */
-	uint64_t go_start, go_end;
+	uint64_t bad;   /* FDEs of which nothing could be used */
+	bool go_done;   /* Go's rows are there already */
 };
 
 /* The bytes from a virtual address to the end of its segment's file part. */
@@ -83,7 +94,7 @@ static void add_row(void *context, uint64_t start, const struct cfi_rule *rule)
 
 	if (!build->any || memcmp(&build->last, rule, sizeof(*rule))) {
 		build->last = *rule;
-		build->rule = unwind_rule_encode(build->pages, *rule, build->section->follow);
+		build->rule = unwind_rule_encode(build->pages, *rule, build->table->section.follow);
 		build->any = true;
 	}
 	unwind_pages_add(build->pages, start, build->rule);
@@ -101,10 +112,11 @@ static void add_repaired_row(void *context, uint64_t start, const struct cfi_rul
 /* What no FDE covers, up to `end`. */
 static void add_gap(struct build *build, uint64_t end)
 {
-	const struct unwind_gap gap = { build->end, end, build->end, end };
+	const struct unwind_gap gap = { build->end, end, build->end > build->from ? build->end : build->from,
+					end < build->to ? end : build->to };
 
-	if (end > build->end && end - build->end > PADDING)
-		unwind_repair_gap(build->repair, &gap, add_repaired_row, build);
+	if (end > build->end && end - build->end > PADDING && gap.from < gap.to)
+		unwind_repair_gap(build->table->repair, &gap, add_repaired_row, build);
 }
 
 /* Go's linker writes no FDEs for Go's code. */
@@ -138,30 +150,31 @@ static void add_go_row(void *context, uint64_t start, enum gopclntab_step step, 
 /* Where all of it is text that no FDE before covers; else Go's frame pointers have to do. */
 static void add_go(struct build *build)
 {
-	struct gopclntab *go = build->go;
+	struct unwind_table *table = build->table;
 
-	build->go = NULL;
-	if (build->go_start >= build->end && is_text(build->image, build->go_start, build->go_end)) {
-		add_gap(build, build->go_start);
-		gopclntab_rows(go, add_go_row, build);
-		build->end = build->go_end;
-	}
-	gopclntab_free(go);
+	if (!table->go || build->go_done)
+		return;
+	build->go_done = true;
+	if (table->go_start < build->end || !is_text(table->image, table->go_start, table->go_end))
+		return;
+	add_gap(build, table->go_start);
+	gopclntab_rows(table->go, build->from, build->to, add_go_row, build);
+	build->end = table->go_end;
 }
 
 /* Where FDE number `index` starts and lies; false: not in the section. */
-static bool read_place(const struct build *build, size_t index, struct cfi_place *ret_place)
+static bool read_place(const struct unwind_table *table, size_t index, struct cfi_place *ret_place)
 {
 	struct table_entry entry;
 
-	if (!build->entries) {
-		*ret_place = build->places[index];
+	if (!table->entries) {
+		*ret_place = table->places[index];
 		return true;
 	}
-	memcpy(&entry, build->entries + index * sizeof(entry), sizeof(entry));
-	ret_place->start = build->hdr_vaddr + (uint64_t)(int64_t)entry.start;
-	ret_place->offset = build->hdr_vaddr + (uint64_t)(int64_t)entry.fde - build->section->vaddr;
-	return ret_place->offset < build->section->size;
+	memcpy(&entry, table->entries + index * sizeof(entry), sizeof(entry));
+	ret_place->start = table->hdr_vaddr + (uint64_t)(int64_t)entry.start;
+	ret_place->offset = table->hdr_vaddr + (uint64_t)(int64_t)entry.fde - table->section.vaddr;
+	return ret_place->offset < table->section.size;
 }
 
 /*
@@ -179,19 +192,20 @@ static bool begins_context(const struct build *build, const struct cfi_fde *fde)
 	for (const uint8_t *at = fde->program; at < fde->program_end; at++)
 		if (*at)
 			return false;
-	code = image_at(build->image, fde->start, sizeof(mov_rbx_rsp));
+	code = image_at(build->table->image, fde->start, sizeof(mov_rbx_rsp));
 	return code && !memcmp(code, mov_rbx_rsp, sizeof(mov_rbx_rsp));
 }
 
 /* One FDE, cut where the next one starts. */
 static void add_fde(struct build *build, const struct cfi_place *place, uint64_t next)
 {
+	struct unwind_table *table = build->table;
 	struct cfi_fde fde;
 
-	if (build->go && place->start >= build->go_start)
+	if (place->start >= table->go_start)
 		add_go(build);
-	if (cfi_fde(build->section, place->offset, &fde) < 0 || fde.start != place->start ||
-	    fde.start < build->end || !is_text(build->image, fde.start, fde.end)) {
+	if (cfi_fde(&table->section, place->offset, &fde) < 0 || fde.start != place->start ||
+	    fde.start < build->end || !is_text(table->image, fde.start, fde.end)) {
 		build->bad++;
 		return;
 	}
@@ -199,29 +213,58 @@ static void add_fde(struct build *build, const struct cfi_place *place, uint64_t
 	if (begins_context(build, &fde)) /* a return address is looked up a byte before: in padding */
 		unwind_pages_add(build->pages, fde.start - (fde.start > build->end), UNWIND_RULE_OUTERMOST);
 	else
-		cfi_run(build->section, &fde, next, add_row, build);
+		cfi_run(&table->section, &fde, next, add_row, build);
 	build->end = fde.end < next ? fde.end : next;
 }
 
-static void add_all(struct build *build)
+/* The first FDE whose rows can be wanted: the last that starts before, for it may reach far. */
+static size_t find_first(const struct unwind_table *table, uint64_t vaddr)
 {
-	struct cfi_place place = { 0 }, next;
+	size_t low = 0, count = table->count;
+	struct cfi_place place = { 0 };
 
-	for (size_t i = 0; i < build->count && !unwind_pages_full(build->pages); i++) {
-		bool known = read_place(build, i, &place);
+	while (count > 1) {
+		size_t half = count / 2;
 
+		read_place(table, low + half, &place);
+		if (place.start < vaddr)
+			low += half;
+		count -= half;
+	}
+	return low;
+}
+
+/* Rows for the addresses from build->from up to build->to, and what holds before. */
+static void add_range(struct build *build)
+{
+	const struct unwind_table *table = build->table;
+	struct cfi_place place = { 0 }, next = { 0 };
+	uint64_t behind = UINT64_MAX; /* where the first FDE lies that is not wanted */
+
+	build->end = 0;
+	build->go_done = false;
+	for (size_t i = find_first(table, build->from); i < table->count && !unwind_pages_full(build->pages); i++) {
+		bool known = read_place(table, i, &place);
+
+		if (place.start > build->to) {
+			behind = place.start;
+			break;
+		}
 		next.start = UINT64_MAX;
-		if (i + 1 < build->count)
-			read_place(build, i + 1, &next);
+		if (i + 1 < table->count)
+			read_place(table, i + 1, &next);
 		if (known && place.start < next.start)
 			add_fde(build, &place, next.start);
 		else
 			build->bad++;
 	}
+	if (build->to > table->go_start)
+		add_go(build);
+	add_gap(build, behind);
 }
 
 /* Takes the sorted table of .eh_frame_hdr, if there is one of the usual form and truly sorted. */
-static void use_table(struct build *build, const uint8_t *hdr, struct cursor cursor)
+static void use_table(struct unwind_table *table, const uint8_t *hdr, struct cursor cursor)
 {
 	uint64_t count = hdr[2] == 0x03 ? cursor_fixed(&cursor, 4) : 0; /* udata4 */
 	int32_t last = INT32_MIN;
@@ -237,105 +280,175 @@ static void use_table(struct build *build, const uint8_t *hdr, struct cursor cur
 			return;
 		last = entry.start;
 	}
-	build->entries = cursor.at;
-	build->count = count;
+	table->entries = cursor.at;
+	table->count = count;
 }
 
 /* .eh_frame by what .eh_frame_hdr points at, in which case it may lack an end of its own. */
-static const uint8_t *find_by_hdr(struct build *build, uint64_t *ret_vaddr, size_t *ret_size)
+static const uint8_t *find_by_hdr(struct unwind_table *table, uint64_t *ret_vaddr, size_t *ret_size)
 {
 	uint64_t vaddr, hdr_size, frame;
 	const uint8_t *hdr;
 	struct cursor cursor;
 
-	if (image_eh_frame_hdr(build->image, &vaddr, &hdr_size) < 0 || hdr_size < 4)
+	if (image_eh_frame_hdr(table->image, &vaddr, &hdr_size) < 0 || hdr_size < 4)
 		return NULL;
-	hdr = image_at(build->image, vaddr, hdr_size);
+	hdr = image_at(table->image, vaddr, hdr_size);
 	if (!hdr || hdr[0] != 1)
 		return NULL;
 	cursor = (struct cursor){ hdr + 4, hdr + hdr_size, false };
 	frame = cfi_pointer(&cursor, hdr[1], vaddr + 4);
 	if (cursor.broken)
 		return NULL;
-	build->hdr_vaddr = vaddr;
-	use_table(build, hdr, cursor);
+	table->hdr_vaddr = vaddr;
+	use_table(table, hdr, cursor);
 	*ret_vaddr = frame;
-	return bytes_from(build->image, frame, ret_size);
+	return bytes_from(table->image, frame, ret_size);
 }
 
-static const uint8_t *find_frame(struct build *build, uint64_t *ret_vaddr, size_t *ret_size)
+static const uint8_t *find_frame(struct unwind_table *table, uint64_t *ret_vaddr, size_t *ret_size)
 {
-	const struct image_section *section = image_find(build->image, ".eh_frame");
-	const uint8_t *bytes = find_by_hdr(build, ret_vaddr, ret_size), *section_bytes;
+	const struct image_section *section = image_find(table->image, ".eh_frame");
+	const uint8_t *bytes = find_by_hdr(table, ret_vaddr, ret_size), *section_bytes;
 	size_t size;
 
-	if (!section || image_bytes(build->image, section, &section_bytes, &size) < 0)
+	if (!section || image_bytes(table->image, section, &section_bytes, &size) < 0)
 		return bytes;
 	if (bytes && *ret_vaddr == section->vaddr) {
 		if (size < *ret_size)
 			*ret_size = size;
-		build->has_end = true;
+		table->has_end = true;
 		return bytes;
 	}
-	if (bytes && build->entries) /* the loader's own pointer wins over a section header nobody loads */
+	if (bytes && table->entries) /* the loader's own pointer wins over a section header nobody loads */
 		return bytes;
 	*ret_vaddr = section->vaddr;
 	*ret_size = size;
-	build->has_end = true;
+	table->has_end = true;
 	return section_bytes;
 }
 
-static int build_pages(struct build *build)
+static int find_rows(struct unwind_table *table)
 {
 	const uint8_t *bytes;
 	uint64_t vaddr;
 	size_t size;
+	long count;
 
-	if (gopclntab_new(build->image, &build->go))
-		build->go = NULL;
+	if (gopclntab_new(table->image, &table->go))
+		table->go = NULL;
 	else
-		gopclntab_range(build->go, &build->go_start, &build->go_end);
-	bytes = find_frame(build, &vaddr, &size);
-	if (!bytes) {
-		if (build->go)
-			add_go(build);
-		add_gap(build, UINT64_MAX);
+		gopclntab_range(table->go, &table->go_start, &table->go_end);
+	bytes = find_frame(table, &vaddr, &size);
+	if (!bytes)
 		return 0;
-	}
-	cfi_init(build->section, bytes, size, vaddr);
-	build->section->follow = unwind_repair_follows(build->image, build->section);
-	if (!build->entries) {
-		long count = cfi_scan(build->section, build->has_end, &build->places, &build->bad);
-
-		if (count < 0)
-			return (int)count;
-		build->count = (size_t)count;
-	}
-	add_all(build);
-	if (build->go)
-		add_go(build);
-	add_gap(build, UINT64_MAX);
+	cfi_init(&table->section, bytes, size, vaddr);
+	table->section.follow = unwind_repair_follows(table->image, &table->section);
+	table->budget = table->section.budget;
+	if (table->entries)
+		return 0;
+	count = cfi_scan(&table->section, table->has_end, &table->places, &table->scan_bad);
+	if (count < 0)
+		return (int)count;
+	table->count = (size_t)count;
 	return 0;
 }
 
-int unwind_table_write(struct image *image, int fd, struct symbolizer_table *ret_table)
+/* Where text can be that is in the file. */
+static void find_text(struct unwind_table *table)
 {
-	auto_free struct cfi_section *section = calloc(1, sizeof(*section));
-	struct build build = { .image = image, .section = section };
+	const struct symbolizer_segment *segments;
+	size_t count = image_segments(table->image, &segments);
+
+	table->text_start = UINT64_MAX;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = segments[i].vaddr, end = start + segments[i].filesz;
+
+		if (!(segments[i].flags & PF_X) || end <= start || end >> (UNWIND_PAGE_BITS + 32))
+			continue;
+		if (start < table->text_start)
+			table->text_start = start;
+		if (end > table->text_end)
+			table->text_end = end;
+	}
+	if (!table->text_end)
+		table->text_start = table->text_end = 0;
+}
+
+int unwind_table_new(struct image *image, struct unwind_table **ret_table)
+{
+	struct unwind_table *table = calloc(1, sizeof(*table));
 	int error;
 
-	if (!section)
+	if (!table)
 		return -ENOMEM;
-	error = unwind_pages_new(fd, &build.pages);
-	if (!error)
-		error = unwind_repair_new(image, &build.repair);
-	if (!error)
-		error = build_pages(&build);
-	if (!error)
-		error = unwind_pages_finish(build.pages, build.end, build.bad, ret_table);
-	free(build.places);
-	gopclntab_free(build.go);
-	unwind_repair_free(build.repair);
+	table->image = image;
+	error = find_rows(table);
+	if (error) {
+		unwind_table_free(table);
+		return error;
+	}
+	find_text(table);
+	*ret_table = table;
+	return 0;
+}
+
+void unwind_table_free(struct unwind_table *table)
+{
+	if (!table)
+		return;
+	free(table->places);
+	gopclntab_free(table->go);
+	unwind_repair_free(table->repair);
+	free(table);
+}
+
+/* Neighbouring pages are made in one go. */
+static void add_pages(struct build *build, const uint64_t *wanted, size_t count)
+{
+	for (size_t i = 0, next; i < count; i = next) {
+		next = i + 1;
+		if (wanted[i] >= UINT32_MAX - SYMBOLIZER_MAX_ADDRESSES || (i && wanted[i] <= wanted[i - 1]))
+			continue;
+		while (next < count && wanted[next] == wanted[next - 1] + 1)
+			next++;
+		build->from = wanted[i] << UNWIND_PAGE_BITS;
+		build->to = (wanted[next - 1] + 1) << UNWIND_PAGE_BITS;
+		unwind_pages_begin(build->pages, (uint32_t)wanted[i], (uint32_t)wanted[next - 1] + 1);
+		add_range(build);
+		unwind_pages_end(build->pages);
+	}
+}
+
+int unwind_table_write(struct unwind_table *table, int fd, const uint64_t *wanted, size_t count,
+		       struct symbolizer_table *ret_report)
+{
+	struct build build = { .table = table, .to = UINT64_MAX, .bad = table->scan_bad };
+	uint64_t first = table->text_start >> UNWIND_PAGE_BITS;
+	uint64_t span = table->text_end ? ((table->text_end - 1) >> UNWIND_PAGE_BITS) + 1 - first : 0;
+	int error = unwind_pages_new(fd, &build.pages);
+
+	if (error)
+		return error;
+	table->section.budget = table->budget;
+	if (table->repair_requests++ % REPAIR_REQUESTS == 0) {
+		unwind_repair_free(table->repair);
+		table->repair = NULL;
+		error = unwind_repair_new(table->image, &table->repair);
+	}
+	if (error) {
+		unwind_pages_free(build.pages);
+		return error;
+	}
+	if (count) {
+		add_pages(&build, wanted, count);
+	} else if (span <= SYMBOLIZER_WHOLE_PAGES || !wanted) {
+		add_range(&build);
+		unwind_pages_end(build.pages);
+	}
+	error = unwind_pages_finish(build.pages, build.bad, ret_report);
 	unwind_pages_free(build.pages);
+	ret_report->first_page = (uint32_t)first;
+	ret_report->span = (uint32_t)span;
 	return error;
 }

@@ -35,6 +35,42 @@ static int add_copies(const struct host_view *view, struct metric_set *set)
 	return error;
 }
 
+static int add_rows(const struct host_view *view, struct metric_set *set)
+{
+	const struct {
+		enum metric_type type;
+		const char *name, *help;
+		uint64_t value;
+	} families[] = {
+		{ METRIC_GAUGE, "wick_unwind_rows", "Unwind rows published.", view->rows },
+		{ METRIC_GAUGE, "wick_unwind_row_bytes", "Memory of the unwind rows published.", view->row_bytes },
+		{ METRIC_GAUGE, "wick_unwind_pages", "Pages of text whose rows are published.", view->row_pages },
+		{ METRIC_COUNTER, "wick_unwind_pages_wanted_total", "Pages of text whose rows were asked for.",
+		  view->row_pages_wanted },
+		{ METRIC_COUNTER, "wick_unwind_pages_built_total", "Pages of text whose rows were made when wanted.",
+		  view->row_pages_built },
+		{ METRIC_COUNTER, "wick_unwind_pages_evicted_total",
+		  "Pages of text whose rows were given up for others; they come back when needed.",
+		  view->row_pages_evicted },
+		{ METRIC_COUNTER, "wick_unwind_rows_refused_total", "Unwind rows for which there was no room.",
+		  view->rows_refused },
+		{ METRIC_COUNTER, "wick_unwind_images_evicted_total",
+		  "Files whose rows were given up for others; they come back when needed.", view->images_evicted },
+	};
+	int error = 0;
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !error; i++) {
+		error = metric_family_open(set, families[i].type, families[i].name, families[i].help);
+		error = error ?: metric_add_count(set, families[i].value, NULL);
+	}
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_page_wait_seconds_total",
+					    "From the first sample that wanted a page's rows to when they were there.");
+	error = error ?: metric_add(set, (double)view->row_page_wait_ns / 1e9, NULL);
+	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_page_longest_wait_seconds",
+					    "The longest of these times.");
+	return error ?: metric_add(set, (double)view->row_page_longest_ns / 1e9, NULL);
+}
+
 static int collect(const struct host_view *view, struct metric_set *set)
 {
 	const struct view_accounting *accounting = &view->accounting;
@@ -48,17 +84,7 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_user_frames_searched_total",
 					    "User frames whose rule had to be searched for: three look-ups, else one.");
 	error = error ?: metric_add_count(set, accounting->searched, NULL);
-	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_rows", "Unwind rows published.");
-	error = error ?: metric_add_count(set, view->rows, NULL);
-	error = error ?: metric_family_open(set, METRIC_GAUGE, "wick_unwind_row_bytes",
-					    "Memory of the unwind rows published.");
-	error = error ?: metric_add_count(set, view->row_bytes, NULL);
-	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_rows_refused_total",
-					    "Unwind rows for which there was no room.");
-	error = error ?: metric_add_count(set, view->rows_refused, NULL);
-	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_unwind_images_evicted_total",
-					    "Files whose rows were given up for others; they come back when needed.");
-	error = error ?: metric_add_count(set, view->images_evicted, NULL);
+	error = error ?: add_rows(view, set);
 	return error ?: add_copies(view, set);
 }
 

@@ -3,11 +3,13 @@
  * What the agent publishes so that the kernel side can unwind without frame pointers.
  *
  *   processes: tgid -> unwind_process -> mappings[first .. first+count), sorted by start
- *   mapping:   pc - bias = ELF virtual address; directory[dir + (vaddr >> 16)] -> page block
- *   block:     257 u16 bucket starts (one per 256 bytes of text, the last is the row count), 1 u16 pad, then rows
- *   row:       u16 pc in the page, u16 rule; a row is in force from its pc up to the next row's
+ *   mapping:   pc - bias = ELF virtual address; directory[dir + (vaddr >> 16)] -> page block, made when first wanted
+ *   block:     u16s: 257 bucket starts (one per 256 bytes of text), the palette of the page's rules, the rows. A start
+ *              is where the bucket's first row, or the one behind it, lies in the block; the last is the block's end
+ *   row:       u8 pc in its bucket, u8 index in the palette; in force from its pc up to the next row's
  *
- * The row in force for a pc is the last one with row.pc <= pc; row 0 of a block always has pc 0.
+ * The row in force for a pc is the last one of its bucket with row.pc <= pc, or else the row before the bucket's
+ * first; the first row of a block always has pc 0.
  */
 #ifndef ABI_UNWIND_H
 #define ABI_UNWIND_H
@@ -18,9 +20,11 @@
 #define UNWIND_PAGE_BITS 16
 #define UNWIND_BUCKET_BITS 8
 #define UNWIND_BUCKETS 256
-#define UNWIND_HEAD_BYTES 516 /* 257 u16 + pad: where a block's rows begin */
+#define UNWIND_HEAD 257       /* u16s before a block's palette */
+#define UNWIND_MAX_PALETTE 256
 #define UNWIND_MAX_PAGE_ROWS 16384
-#define UNWIND_CHUNK_BYTES (1U << 20)   /* a value of the row chunk maps; blocks never cross it, aligned to 4 */
+#define UNWIND_MAX_BLOCK_BYTES (2 * (UNWIND_HEAD + UNWIND_MAX_PALETTE + UNWIND_MAX_PAGE_ROWS))
+#define UNWIND_CHUNK_BYTES (1U << 20)   /* a value of the row chunk maps; blocks never cross it, aligned to 2 */
 #define UNWIND_MAX_CHUNKS 64
 #define UNWIND_MAX_DIRECTORY (1U << 18) /* pages of text over all files */
 #define UNWIND_MAX_ESCAPES 8192         /* fewer than 2^14 */
@@ -40,16 +44,26 @@
 /* rbp slot: 0 unchanged, k in 1..7: saved at CFA - 8 * (k + 1). The return address is at CFA - 8. */
 
 struct unwind_row {
-	__u16 pc;
-	__u16 rule;
+	__u8 pc;
+	__u8 rule;
 };
-ABI_SIZE(struct unwind_row, 4);
+ABI_SIZE(struct unwind_row, 2);
 
-struct unwind_page { /* a directory entry */
-	__u32 chunk;  /* 1-based index of the row chunk, 0: no rows for this page */
-	__u32 offset; /* of the block in the chunk, bytes, a multiple of 4 */
+#define UNWIND_PAGE_NOT_BUILT 0xffff
+struct unwind_page { /* a directory entry; the agent writes all of it at once */
+	__u16 chunk;     /* 1-based index of the row chunk, 0: no rows for this page, UNWIND_PAGE_NOT_BUILT */
+	__u8 generation; /* another one when the block has been given up */
+	__u8 mark;       /* set by the sampler: it used the block, or wants it */
+	__u32 offset;    /* of the block in the chunk, bytes, a multiple of 2 */
 };
 ABI_SIZE(struct unwind_page, 8);
+
+struct unwind_wish { /* over the `wanted` ring: an entry was marked that is not built */
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 index;   /* in the directory */
+	__u32 pad;
+};
+ABI_SIZE(struct unwind_wish, 16);
 
 #define UNWIND_MAPPING_NO_TABLE 1 /* a file whose rows are not (yet) published */
 #define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT): frame pointers only */

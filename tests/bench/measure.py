@@ -257,7 +257,8 @@ def build():
     compile_c(f"{HERE}/modules.c", "-o", f"{BUILD}/modules", "-ldl")
     libraries = subprocess.run(["pkg-config", "--libs", "libelf", "libdw", "libzstd", "liblzma", "zlib"],
                                capture_output=True, text=True, check=True).stdout.split()
-    compile_c("-Iinclude", "-Iagent", "-I.", "-D_GNU_SOURCE", f"{HERE}/rows.c", f"{B}/libsymbolizer.a", f"{B}/libbase.a",
+    wrap = "-Wl," + ",".join(f"--wrap={name}" for name in ("malloc", "calloc", "realloc", "reallocarray", "free"))
+    compile_c(wrap, "-Iinclude", "-Iagent", "-I.", "-D_GNU_SOURCE", f"{HERE}/rows.c", f"{B}/libsymbolizer.a", f"{B}/libbase.a",
               *libraries, "-o", f"{BUILD}/rows")
 
 

@@ -4,7 +4,8 @@
  * given (/usr/bin and /usr/lib). The peer is libdw's dwarf_cfi_addrframe, asked for the same rows of a sample
  * of the files right after each of them. Prints one `name value unit` a line.
  *
- * Links libsymbolizer, libbase, libdw and libelf.
+ * Links libsymbolizer, libbase, libdw and libelf; with -Wl,--wrap for malloc, calloc, realloc, reallocarray and free,
+ * so that the builder's heap can be counted.
  */
 #include "base/clean.h"
 #include "symbolizer/unwind_table.h"
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +31,7 @@
 struct totals {
 	uint64_t files, empty, failed, rows, bytes, pages, escapes, unsupported, ns;
 	uint64_t sample_files, sample_rows, sample_ns, libdw_ns;
+	uint64_t heap_max; /* allocated at a time while a file's rows are made */
 	uint64_t per_file_ns[MAX_FILES];
 };
 
@@ -41,6 +44,49 @@ static struct totals totals;
 static struct seen seen[MAX_FILES];
 static size_t seen_count;
 static bool timed;
+static size_t heap_now, heap_most;
+
+void *__real_malloc(size_t);
+void *__real_calloc(size_t, size_t);
+void *__real_realloc(void *, size_t);
+void *__real_reallocarray(void *, size_t, size_t);
+void __real_free(void *);
+
+static void *heap_add(void *memory)
+{
+	heap_now += malloc_usable_size(memory);
+	if (heap_now > heap_most)
+		heap_most = heap_now;
+	return memory;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+	return heap_add(__real_malloc(bytes));
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+	return heap_add(__real_calloc(count, bytes));
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+	heap_now -= malloc_usable_size(memory);
+	return heap_add(__real_realloc(memory, bytes));
+}
+
+void *__wrap_reallocarray(void *memory, size_t count, size_t bytes)
+{
+	heap_now -= malloc_usable_size(memory);
+	return heap_add(__real_reallocarray(memory, count, bytes));
+}
+
+void __wrap_free(void *memory)
+{
+	heap_now -= malloc_usable_size(memory);
+	__real_free(memory);
+}
 
 static uint64_t now_ns(void)
 {
@@ -61,14 +107,18 @@ static uint64_t time_libdw(int fd, const uint8_t *bytes)
 	Dwarf_CFI *cfi = dwarf_getcfi_elf(elf);
 
 	for (uint32_t p = 0; cfi && p < header->pages; p++) {
-		const struct unwind_row *rows = (const void *)(bytes + pages[p].offset + UNWIND_HEAD_BYTES);
-		size_t count = (pages[p].bytes - UNWIND_HEAD_BYTES) / sizeof(*rows), length;
+		const uint16_t *starts = (const void *)(bytes + pages[p].offset);
+		const struct unwind_row *rows = (const void *)starts;
+		uint64_t bucket = 0;
 
-		for (size_t i = 0; i < count; i++) {
+		for (uint32_t i = starts[0]; i < starts[UNWIND_BUCKETS]; i++) {
 			Dwarf_Op memory[3], *ops;
 			Dwarf_Frame *frame;
+			size_t length;
 
-			if (dwarf_cfi_addrframe(cfi, (uint64_t)pages[p].page << 16 | rows[i].pc, &frame))
+			while (starts[bucket + 1] <= i)
+				bucket++;
+			if (dwarf_cfi_addrframe(cfi, (uint64_t)pages[p].page << 16 | bucket << 8 | rows[i].pc, &frame))
 				continue;
 			dwarf_frame_cfa(frame, &ops, &length);
 			dwarf_frame_register(frame, 6, memory, &ops, &length);
@@ -79,6 +129,23 @@ static uint64_t time_libdw(int fd, const uint8_t *bytes)
 	dwarf_cfi_end(cfi);
 	elf_end(elf);
 	return now_ns() - start;
+}
+
+/* Of all blocks, as the kernel side will hold them. */
+static uint64_t count_blocks(int table, const struct symbolizer_table *report)
+{
+	const uint8_t *bytes = mmap(NULL, report->bytes, PROT_READ, MAP_SHARED, table, 0);
+	const struct unwind_file *header = (const void *)bytes;
+	const struct unwind_file_page *pages;
+	uint64_t sum = 0;
+
+	if (bytes == MAP_FAILED)
+		return 0;
+	pages = (const void *)(bytes + sizeof(*header) + header->escapes * sizeof(struct unwind_escape));
+	for (uint32_t i = 0; i < header->pages; i++)
+		sum += pages[i].bytes;
+	munmap((void *)bytes, report->bytes);
+	return sum;
 }
 
 static void sample_libdw(int fd, int table, const struct symbolizer_table *report, uint64_t ns)
@@ -94,7 +161,7 @@ static void sample_libdw(int fd, int table, const struct symbolizer_table *repor
 	munmap(bytes, report->bytes);
 }
 
-static void count_file(const struct symbolizer_table *report, uint64_t ns)
+static void count_file(const struct symbolizer_table *report, uint64_t block_bytes, uint64_t ns)
 {
 	totals.per_file_ns[totals.files++] = ns;
 	totals.empty += !report->rows;
@@ -104,8 +171,7 @@ static void count_file(const struct symbolizer_table *report, uint64_t ns)
 	totals.unsupported += report->unsupported;
 	totals.ns += ns;
 	/* What the kernel side will hold: blocks, escapes and a directory entry a page. */
-	totals.bytes += report->rows * sizeof(struct unwind_row) +
-			report->pages * (UNWIND_HEAD_BYTES + sizeof(struct unwind_page)) +
+	totals.bytes += block_bytes + report->pages * sizeof(struct unwind_page) +
 			report->escapes * sizeof(struct unwind_escape);
 }
 
@@ -114,13 +180,20 @@ static void run_file(int fd)
 {
 	auto_fd int table = memfd_create("rows", MFD_CLOEXEC);
 	struct symbolizer_table report;
+	struct unwind_table *rows = NULL;
 	struct image *image = NULL;
 	uint64_t start = now_ns();
 	int error = image_open(fd, &image);
 
 	if (error) /* a script, another machine */
 		return;
-	error = unwind_table_write(image, table, &report);
+	heap_now = heap_most = 0;
+	error = unwind_table_new(image, &rows);
+	if (!error)
+		error = unwind_table_write(rows, table, NULL, 0, &report);
+	unwind_table_free(rows);
+	if (heap_most > totals.heap_max)
+		totals.heap_max = heap_most;
 	image_close(image);
 	start = now_ns() - start;
 	if (!timed)
@@ -129,7 +202,7 @@ static void run_file(int fd)
 		totals.failed++;
 		return;
 	}
-	count_file(&report, start);
+	count_file(&report, count_blocks(table, &report), start);
 	if (totals.files % SAMPLE_EVERY == 0 && report.rows && report.rows < SAMPLE_MAX_ROWS)
 		sample_libdw(fd, table, &report, start);
 }
@@ -177,6 +250,7 @@ static void report(void)
 	printf("rows.escapes %" PRIu64 " escapes\n", totals.escapes);
 	printf("rows.per_second %.1f M/s\nrows.bytes_per_row %.3f bytes\n",
 	       (double)totals.rows * 1e3 / (double)totals.ns, (double)totals.bytes / (double)totals.rows);
+	printf("rows.heap_max %.0f KiB\n", (double)totals.heap_max / 1024);
 	printf("rows.file_p50 %.1f us\nrows.file_p99 %.1f us\nrows.file_max %.1f us\n",
 	       (double)totals.per_file_ns[totals.files / 2] / 1e3,
 	       (double)totals.per_file_ns[totals.files * 99 / 100] / 1e3,

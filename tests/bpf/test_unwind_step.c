@@ -118,20 +118,28 @@ static void linked_frames_are_doubted(void **state)
 	assert_int_equal(unwind_step_linked(&regs, &stack), REASON_NONE);
 }
 
-/* A block at `offset` of `count` rows whose rules are their index. */
+/* The rule of row `row` in make_block's blocks. */
+static uint16_t rule_of(uint32_t row)
+{
+	return (uint16_t)(100 + 7 * (row % 251));
+}
+
+/* A block at `offset` of `count` rows with a palette of 251 rules. */
 static void make_block(char *chunk, uint32_t offset, const uint16_t *pcs, uint32_t count)
 {
 	uint16_t *starts = (uint16_t *)(void *)(chunk + offset);
-	struct unwind_row *rows = (struct unwind_row *)(void *)(chunk + offset + UNWIND_HEAD_BYTES);
-	uint32_t row = 0;
+	uint32_t row = 0, first = UNWIND_HEAD + 251;
+	struct unwind_row *rows = (struct unwind_row *)(void *)(starts + first);
 
 	for (uint32_t bucket = 0; bucket <= UNWIND_BUCKETS; bucket++) {
 		while (row < count && pcs[row] >> UNWIND_BUCKET_BITS < (int)bucket)
 			row++;
-		starts[bucket] = (uint16_t)row;
+		starts[bucket] = (uint16_t)(first + row);
 	}
+	for (row = 0; row < 251; row++)
+		starts[UNWIND_HEAD + row] = rule_of(row);
 	for (row = 0; row < count; row++)
-		rows[row] = (struct unwind_row){ .pc = pcs[row], .rule = (uint16_t)(row + 100) };
+		rows[row] = (struct unwind_row){ .pc = (uint8_t)pcs[row], .rule = (uint8_t)(row % 251) };
 }
 
 static void rule_in_force_for_every_pc(void **state)
@@ -153,7 +161,7 @@ static void rule_in_force_for_every_pc(void **state)
 	for (uint32_t pc = 0, row = 0; pc < 65536; pc++) {
 		while (row + 1 < count && pcs[row + 1] <= pc)
 			row++;
-		assert_int_equal(unwind_find_rule(chunk, 4096, pc), row + 100);
+		assert_int_equal(unwind_find_rule(chunk, 4096, pc), rule_of(row));
 	}
 	free(chunk);
 }
@@ -162,14 +170,14 @@ static void rule_in_force_for_every_pc(void **state)
 static void hostile_tables_stay_inside(void **state)
 {
 	char *chunk = malloc(UNWIND_CHUNK_BYTES);
-	static const uint32_t offsets[] = { 0, UNWIND_CHUNK_BYTES - 4, UNWIND_CHUNK_BYTES - 516, 0xfffffffc };
+	static const uint32_t offsets[] = { 0, UNWIND_CHUNK_BYTES - 2, UNWIND_CHUNK_BYTES - 514, 0xfffffffe };
 
 	(void)state;
 	assert_non_null(chunk);
 	memset(chunk, 0xff, UNWIND_CHUNK_BYTES);
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++)
 		for (uint32_t pc = 0; pc < 65535; pc += 37)
-			assert_int_equal(unwind_find_rule(chunk, offsets[i], pc), UNWIND_RULE_NONE);
+			assert_int_equal(unwind_find_rule(chunk, offsets[i], pc), 0xffff);
 	free(chunk);
 }
 
