@@ -82,7 +82,6 @@ static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
 	process_table_tick(pipeline->processes, until_ns);
 	publish_tick(pipeline->publish, until_ns);
 	(void)pipeline_demand(pipeline, until_ns);
-	publish_read_done(pipeline->publish);
 }
 
 /* What copies still lack is asked for. True: there is something to wait for. */
@@ -100,10 +99,12 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
 
 	for (; now < end && await_more(pipeline, to_ns); now = clock_monotonic_ns()) {
+		int wait_ms = (int)((end - now + NS_PER_MS - 1) / NS_PER_MS);
 		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
 					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
 
-		(void)poll(fds, array_size(fds), (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		(void)poll(fds, array_size(fds), wait_ms < TICK_MS ? wait_ms : TICK_MS);
+		ring_buffer__consume(pipeline->events); /* its room is for a tick */
 		pipeline_take_news(pipeline);
 		if (fds[1].revents)
 			break;

@@ -53,7 +53,8 @@ void publish_drop_image(struct publish *publish, uint32_t dir);
 int publish_process(struct publish *publish, struct process *process);
 void publish_forget(struct publish *publish, struct process *process);
 /* The rows read back, on the pipeline thread: the rule in force at an ELF address under a dir, or why there is
- * none; NO_TABLE: its page is wanted now. What is mapped for it stays mapped until publish_read_done. */
+ * none; NO_TABLE: its page is wanted now. What is mapped for it stays mapped until publish_read_done, or until a
+ * tick gives pages up. */
 enum reason publish_find_rule(struct publish *publish, uint32_t dir, uint64_t vaddr, uint16_t *ret_rule);
 void publish_want(struct publish *publish, uint32_t dir, uint64_t vaddr); /* its rows will be needed */
 int publish_find_escape(struct publish *publish, uint32_t index, struct unwind_escape *ret_escape);

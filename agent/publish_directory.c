@@ -59,6 +59,7 @@ void publish_entry_give_up(struct publish *publish, struct publish_view *view, u
 	publish->stats.row_bytes -= place.length;
 	publish->stats.pages--;
 	known->halves = known->rows = 0;
+	publish->gave_up = true;
 }
 
 static void entry_build(struct publish *publish, struct publish_view *view, uint32_t index, uint32_t slot,

@@ -142,11 +142,17 @@ static void make_room(struct publish *publish, uint64_t now_ns)
 
 void publish_rows_tick(struct publish *publish, uint64_t now_ns)
 {
+	bool gave_up;
+
 	pthread_mutex_lock(&publish->rows_lock);
 	raise(&publish->grave_rows, &publish->free_rows, now_ns);
 	raise(&publish->grave_entries, &publish->free_entries, now_ns);
 	make_room(publish, now_ns);
+	gave_up = publish->gave_up;
+	publish->gave_up = false;
 	pthread_mutex_unlock(&publish->rows_lock);
+	if (gave_up) /* before the grace time is over */
+		publish_read_done(publish);
 }
 
 void publish_rows_done(struct publish *publish)

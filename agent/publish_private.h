@@ -87,7 +87,7 @@ struct publish {
 	struct hmap dirs;    /* struct publish_dir */
 	struct publish_slot *slots; /* UNWIND_MAX_DIRECTORY */
 	uint32_t hand;       /* of the clock that gives pages up */
-	bool starved;        /* a block found no room */
+	bool starved, gave_up; /* a block found no room; publish_read.c must forget what it knows */
 	struct publish_extents free_rows, free_entries, grave_rows, grave_entries;
 	struct hmap escapes; /* struct unwind_escape -> index */
 	uint32_t escape_stride;

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define DONE 255
-#define MAX_WALKS 32 /* a page each, at worst */
+#define MAX_WALKS 16 /* of a copy whose rows do not come */
 
 struct copy_slot {
 	uint64_t id;
