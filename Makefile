@@ -29,7 +29,8 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wstric
 	-Wwrite-strings -Wvla -Wno-missing-field-initializers
 HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-strict-aliasing \
 	$(if $(SAN),,-D_FORTIFY_SOURCE=2)
-CFLAGS := -std=gnu11 -O2 -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+CFLAGS := -std=gnu11 -O2 -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer)
 CPPFLAGS := -Iinclude -Iagent -I. -I$(B)/gen -D_GNU_SOURCE -DWICK_VERSION='"$(VERSION)"'
 LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN))
 LDLIBS = -lbpf $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -liberty -lpthread -lm
@@ -47,6 +48,7 @@ EXPORTER_NAMES := $(sort $(foreach f,$(EXPORTER_C),$(if $(shell grep -l 'const s
 COLLECTOR_NAMES := $(basename $(notdir $(COLLECTOR_C)))
 TEST_C := $(sort $(wildcard tests/base/test_*.c tests/bpf/test_*.c tests/symbolizer/test_*.c tests/exporters/test_*.c \
 	tests/agent/test_*.c tests/agent/collectors/test_*.c))
+TEST_TOOL_C := tests/symbolizer/stack_fill.c
 WORKLOAD_C := $(sort $(wildcard tests/workloads/*.c))
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
@@ -59,6 +61,8 @@ EXPORTERS_A := $(B)/libexporters.a
 AGENT_A := $(B)/libagent.a
 ALL_O := $(call obj,$(BASE_C) $(SYMBOLIZER_C) $(EXPORTER_C) $(COLLECTOR_C) $(AGENT_C) agent/main.c)
 TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
+TEST_TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_TOOL_C))
+SANITIZED := $(B)/tests/symbolizer/test_stack_suite $(B)/tests/base/test_stack_case
 WORKLOADS := $(patsubst tests/workloads/%.c,$(B)/workloads/%,$(WORKLOAD_C))
 
 .PHONY: all run test unit system test-kernels bench check layers sizes format install clean help packages test-packages FORCE
@@ -71,7 +75,8 @@ run: packages
 
 test: packages test-packages
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all unit-binaries layers
-	$(Q)B=$(B) tests/run unit system
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) SAN=address,undefined sanitized
+	$(Q)B=$(B) tests/run unit sanitized system
 
 unit: unit-binaries ; $(Q)B=$(B) tests/run unit
 system: all ; $(Q)B=$(B) tests/run system
@@ -80,6 +85,7 @@ test-kernels: packages test-packages
 	$(Q)B=$(B) ONLY=kernels tests/run system
 bench: packages all ; $(Q)tests/install-packages $(BENCH_PACKAGES) && B=$(B) tests/bench/run
 unit-binaries: $(TEST_BIN)
+sanitized: $(SANITIZED)
 
 packages: ; $(Q)tests/install-packages $(BUILD_PACKAGES)
 test-packages: ; $(Q)tests/install-packages $(TEST_PACKAGES)
@@ -153,7 +159,7 @@ below_symbolizer := $(SYMBOLIZER_A) $(BASE_A)
 below_exporters := $(EXPORTERS_A) $(BASE_A)
 below_agent := $(AGENT_A) $(EXPORTERS_A) $(SYMBOLIZER_A) $(BASE_A)
 .SECONDEXPANSION:
-$(TEST_BIN): $(B)/tests/%: tests/%.c Makefile $$(below_$$(firstword $$(subst /, ,$$*)))
+$(TEST_BIN) $(TEST_TOOLS): $(B)/tests/%: tests/%.c Makefile $$(below_$$(firstword $$(subst /, ,$$*)))
 	$(call say,TEST,$<)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -Wno-conversion -Wno-missing-prototypes -Wno-write-strings \
 	-MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
 
@@ -177,6 +183,6 @@ help:
 	@echo 'make bench      the benchmark table'
 	@echo 'make check      layers, sizes, unit tests;       make format F=FILES   what clang-format 14 would change'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR='
-	@echo 'SAN=address|undefined|thread builds beside, in build/SAN; V=1 shows commands'
+	@echo 'SAN=address|undefined|address,undefined|thread builds beside, in build/SAN; V=1 shows commands'
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
