@@ -67,6 +67,12 @@ static bool oracle_cfa(Dwarf_Frame *frame, bool signal, char *text, int *ret_rsp
 	return true;
 }
 
+/* Only rbp is known from where any register points. */
+static bool is_breg(const Dwarf_Op *op, int number)
+{
+	return op->atom == DW_OP_breg6 || (number == 6 && op->atom >= DW_OP_breg0 && op->atom <= DW_OP_breg15);
+}
+
 /* The register's place; false: an undefined one. */
 static bool oracle_register(Dwarf_Frame *frame, int number, int rsp_offset, char *text)
 {
@@ -87,10 +93,10 @@ static bool oracle_register(Dwarf_Frame *frame, int number, int rsp_offset, char
 			strcpy(text, "same");
 		else
 			sprintf(text, "cfa%+d", offset);
-	} else if (ops[0].atom == DW_OP_call_frame_cfa && count == 2 && ops[1].atom == DW_OP_breg6) {
-		sprintf(text, "r6%+d", (int)ops[1].number);
-	} else if (count == 1 && ops[0].atom == DW_OP_breg6) {
-		sprintf(text, "r6%+d", (int)ops[0].number);
+	} else if (ops[0].atom == DW_OP_call_frame_cfa && count == 2 && is_breg(&ops[1], number)) {
+		sprintf(text, "r%d%+d", ops[1].atom - DW_OP_breg0, (int)ops[1].number);
+	} else if (count == 1 && is_breg(&ops[0], number)) {
+		sprintf(text, "r%d%+d", ops[0].atom - DW_OP_breg0, (int)ops[0].number);
 	} else if (count == 1 && (ops[0].atom == DW_OP_regx || (ops[0].atom >= DW_OP_reg0 && ops[0].atom <= DW_OP_reg15))) {
 		sprintf(text, number == 6 ? "=r%d+0" : "r%d",
 			ops[0].atom == DW_OP_regx ? (int)ops[0].number : ops[0].atom - DW_OP_reg0);

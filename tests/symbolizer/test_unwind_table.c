@@ -3,11 +3,8 @@
  * The table compiler against libdw, which reads the same .eh_frame by other code: real binaries of this
  * machine and of its compilers; then thousands of broken copies of one.
  */
-#include "cfi_oracle.h"
+#include "file_comparison.h"
 #include "now.h"
-#include "rule_words.h"
-
-#include <inttypes.h>
 
 #include <elf.h>
 #include <errno.h>
@@ -16,74 +13,11 @@
 
 /* ---- comparing ----------------------------------------------------------------------------------------- */
 
-#define KINDS 262144
-
-struct comparison {
-	const char *path;
-	struct table table;
-	Dwarf_CFI *cfi;
-	uint64_t compared, uncovered, contexts;
-	char kinds[KINDS]; /* escape rules met, for a test to look for */
-};
-
-static void compare(struct comparison *comparison, uint64_t vaddr)
-{
-	char ours[160], theirs[160];
-
-	describe(&comparison->table, vaddr, ours);
-	oracle_describe(comparison->cfi, vaddr, strstr(ours, " saved"), theirs);
-	comparison->compared++;
-	if (!strcmp(ours, theirs))
-		return;
-	if (!strcmp(theirs, "none")) { /* padding, or what test_unwind_repair.c looks at */
-		comparison->uncovered++;
-		return;
-	}
-	if (!strcmp(ours, "outermost") && !strcmp(theirs, "r7+8 bp same ra -8")) { /* glibc's __start_context */
-		comparison->contexts++;
-		return;
-	}
-	fail_msg("%s 0x%" PRIx64 ": ours \"%s\", libdw's \"%s\"", comparison->path, vaddr, ours, theirs);
-}
-
-static void compare_rows(struct comparison *comparison, uint64_t samples)
-{
-	const struct table *table = &comparison->table;
-	uint64_t step = table->report.rows / samples + 1, seen = 0;
-
-	for (uint32_t p = 0; p < table->header->pages; p++) {
-		const struct unwind_file_page *page = &table->pages[p];
-		uint32_t count = page_rows(table, page);
-
-		for (uint32_t i = 0; i < count; i++) {
-			uint32_t pc, end;
-			uint16_t rule = page_row(table, page, i, &pc);
-			uint64_t vaddr = (uint64_t)page->page << 16 | pc;
-			bool escape = rule >> 14 == UNWIND_KIND_ESCAPE;
-
-			end = pc + 1;
-			if (i + 1 < count)
-				page_row(table, page, i + 1, &end);
-
-			if (seen++ % step && !escape)
-				continue;
-			compare(comparison, vaddr);
-			compare(comparison, vaddr - 1);
-			compare(comparison, vaddr + (end - pc) / 2);
-			if (escape && strlen(comparison->kinds) < sizeof(comparison->kinds) - 160) {
-				describe_escape(&table->escapes[rule & 0x3fff],
-						comparison->kinds + strlen(comparison->kinds));
-				strcat(comparison->kinds, "\n");
-			}
-		}
-	}
-}
-
 /* Random addresses find what the rows themselves cannot show: functions that were left out. */
-static void compare_random(struct comparison *comparison, const struct image *image, uint64_t samples)
+static void compare_random(struct comparison *comparison, uint64_t samples)
 {
 	const struct symbolizer_segment *segments;
-	size_t count = image_segments(image, &segments);
+	size_t count = image_segments(comparison->image, &segments);
 
 	for (size_t i = 0; i < count; i++) {
 		if (!(segments[i].flags & PF_X) || !segments[i].filesz)
@@ -99,35 +33,24 @@ static void compare_pages(struct comparison *comparison, struct image *image);
 
 static bool compare_file(const char *path, uint64_t samples, char *ret_kinds)
 {
-	struct comparison comparison = { .path = path };
-	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct image *image;
-	Elf *elf;
+	struct comparison comparison;
 
-	if (fd < 0)
+	if (!comparison_open(&comparison, path))
 		return false;
-	assert_int_equal(image_open(fd, &image), 0);
-	table_open(image, &comparison.table);
-	elf_version(EV_CURRENT);
-	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
-	comparison.cfi = dwarf_getcfi_elf(elf);
-	assert_non_null(comparison.cfi);
-	compare_rows(&comparison, samples);
-	compare_random(&comparison, image, samples);
-	compare_pages(&comparison, image);
+	compare_rows(&comparison, comparison.table.report.rows / samples + 1);
+	compare_random(&comparison, samples);
+	compare_pages(&comparison, comparison.image);
 	print_message("%s: %u rows, %.2f bytes a row, %u escapes, %u unsupported, %" PRIu64 " compared\n",
 		      path, comparison.table.report.rows,
 		      (double)comparison.table.report.bytes / comparison.table.report.rows,
 		      comparison.table.report.escapes, comparison.table.report.unsupported,
 		      comparison.compared);
 	assert_true(comparison.table.report.rows > 0);
-	assert_true(comparison.contexts * 100 <= comparison.compared);
+	assert_int_equal(comparison.differing, 0);
+	assert_true((comparison.contexts + comparison.refused) * 100 <= comparison.compared);
 	if (ret_kinds)
 		strcpy(ret_kinds, comparison.kinds);
-	dwarf_cfi_end(comparison.cfi);
-	elf_end(elf);
-	table_close(&comparison.table);
-	image_close(image);
+	comparison_close(&comparison);
 	return true;
 }
 
