@@ -44,6 +44,12 @@ struct process_image { /* a file that is mapped executable somewhere; never free
 	uint32_t users;        /* living mappings */
 };
 
+/* Whether rows that are not there yet will be: until then nothing may be guessed in their place. */
+static inline bool process_image_pending(const struct process_image *image)
+{
+	return image->state == PROCESS_IMAGE_NEW || image->state == PROCESS_IMAGE_ASKED;
+}
+
 /* A mapping whose file was not met before, or failed a while ago; `image->state` is NEW. Set it to ASKED when it
  * was asked for. */
 struct process_callbacks {

@@ -51,7 +51,8 @@ static size_t add_image(struct publish *publish, size_t count, const struct proc
 		return add_mapping(publish, count, start, end, 0, 0, UNWIND_MAPPING_ANON);
 	if (!mapping->image->has_table || !process_mapping_bias(mapping, &bias) || start - bias > end - bias ||
 	    !publish_find_dir(publish, mapping->image->dir, &dir))
-		return add_mapping(publish, count, start, end, 0, 0, UNWIND_MAPPING_NO_TABLE);
+		return add_mapping(publish, count, start, end, 0, 0,
+				   process_image_pending(mapping->image) ? UNWIND_MAPPING_NO_TABLE : UNWIND_MAPPING_ANON);
 	first = (uint64_t)dir.first_page << UNWIND_PAGE_BITS;
 	last = ((uint64_t)dir.first_page + dir.pages) << UNWIND_PAGE_BITS;
 	first = first < start - bias ? start - bias : first > end - bias ? end - bias : first;

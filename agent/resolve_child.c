@@ -35,9 +35,9 @@ static int send_parts(int socket, struct iovec *parts, size_t part_count, const 
 	return sent < 0 ? -errno : 0;
 }
 
-int child_open(int parent_socket, int image_fd, uint32_t kind)
+int child_open(int parent_socket, int image_fd, uint32_t kind, bool urgent)
 {
-	struct symbolizer_request request = { .op = SYMBOLIZER_OPEN, .kind = kind };
+	struct symbolizer_request request = { .op = SYMBOLIZER_OPEN, .kind = kind, .count = urgent };
 	struct iovec part = { &request, sizeof(request) };
 	auto_fd int near = -1;
 	auto_fd int far = -1;

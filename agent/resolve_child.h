@@ -19,7 +19,7 @@ struct child_names { /* pointers into the packet, checked */
 };
 
 /* Asks the parent at `parent_socket` for a child of the image. The child's socket, or negative errno. */
-int child_open(int parent_socket, int image_fd, uint32_t kind);
+int child_open(int parent_socket, int image_fd, uint32_t kind, bool urgent);
 /* `fd` goes along unless it is negative; addresses for NAMES. 0 or negative errno. */
 int child_send(int socket, const struct symbolizer_request *request, int fd, const uint64_t *addresses);
 /* One packet of at most SYMBOLIZER_PACKET bytes. Its length, 0 at the end, -EAGAIN, other negative errno. */

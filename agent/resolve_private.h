@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #define RESOLVE_MAX_CHILDREN 16
+#define RESOLVE_ROWS_CHILDREN 4  /* of these for rows alone: many names must not keep them waiting */
 #define RESOLVE_MAX_FDS 256      /* kept open for a later child */
 #define RESOLVE_MAX_IMAGES (1U << 18)
 #define RESOLVE_MAX_SUBJECTS (1U << 16)
@@ -24,6 +25,9 @@
 
 struct subject;
 struct queued_pages;
+
+/* Stacks wait for rows, names can come a moment later: each has a child of its own. */
+enum lane { LANE_ROWS, LANE_NAMES, LANE_COUNT };
 
 struct image { /* an id that somebody may ask about */
 	struct resolve_image_request request; /* path is ours */
@@ -43,6 +47,7 @@ struct image { /* an id that somebody may ask about */
 struct child {
 	int socket; /* -1: none */
 	struct subject *subject;
+	enum lane lane;
 	uint32_t op; /* enum symbolizer_op in flight, 0: none */
 	uint32_t request_id;
 	uint64_t started_ns, used_ns, deadline_ns;
@@ -59,7 +64,7 @@ struct subject { /* a file as it was opened, whatever number of images are it */
 	enum symbol_source failed; /* not 0: no child can read it */
 	struct symbolizer_image *description; /* NULL: not asked yet */
 	struct image *images;
-	struct child *child;
+	struct child *children[LANE_COUNT];
 	int fd, debug_fd;
 	uint64_t fd_used_ns;
 	unsigned debug_candidate;

@@ -49,7 +49,7 @@ static void become_parent(int socket)
 	char *arguments[] = { (char[]){ "wick-symbolizer" }, number, NULL };
 	char *environment[] = { NULL };
 
-	privilege_calm(); /* what tenants' files cost must not come before the tenants */
+	privilege_hurry(); /* for the children that samples wait for; the others calm themselves */
 	if (spawn_limit_bytes && !SANITIZED)
 		setrlimit(RLIMIT_DATA, &limit);
 	if (spawn_plain_fork)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is asked of whom: takes subjects with something to do and free children, gives each child one request at
- * a time in the order describe, table, pages, debug file, names. A child that dies over a request costs its file a
+ * a time, in the order describe, table, pages to one of them, debug file, names to another. A child that dies over a request costs its file a
  * retry, the second death a quarantine; nobody else notices.
  */
 #include "resolve_child.h"
@@ -34,7 +34,7 @@ void work_close_child(struct resolve *resolve, struct child *child)
 	close(steal_fd(&child->socket));
 	atomic_fetch_sub(&resolve->children_alive, 1);
 	close_table(child);
-	child->subject->child = NULL;
+	child->subject->children[child->lane] = NULL;
 	child->subject = NULL;
 	child->op = 0;
 }
@@ -72,11 +72,11 @@ static void child_died(struct resolve *resolve, struct child *child, bool blame,
 }
 
 /* A free place; if need be that of the child that has been idle longest. NULL: all are at work. */
-static struct child *find_place(struct resolve *resolve)
+static struct child *find_place(struct resolve *resolve, enum lane lane)
 {
 	struct child *idle = NULL;
 
-	for (size_t at = 0; at < RESOLVE_MAX_CHILDREN; at++) {
+	for (size_t at = lane == LANE_ROWS ? 0 : RESOLVE_ROWS_CHILDREN; at < RESOLVE_MAX_CHILDREN; at++) {
 		struct child *child = &resolve->children[at];
 
 		if (child->socket < 0)
@@ -89,9 +89,9 @@ static struct child *find_place(struct resolve *resolve)
 	return idle;
 }
 
-static int start_child(struct resolve *resolve, struct subject *subject, uint64_t now_ns)
+static int start_child(struct resolve *resolve, struct subject *subject, enum lane lane, uint64_t now_ns)
 {
-	struct child *child = find_place(resolve);
+	struct child *child = find_place(resolve, lane);
 	int error;
 
 	if (!child || resolve->parent_socket < 0)
@@ -99,7 +99,7 @@ static int start_child(struct resolve *resolve, struct subject *subject, uint64_
 	error = subject_open_fd(resolve, subject);
 	if (error)
 		return error == -EAGAIN ? -EIO : error;
-	child->socket = child_open(resolve->parent_socket, subject->fd, subject->kind);
+	child->socket = child_open(resolve->parent_socket, subject->fd, subject->kind, lane == LANE_ROWS);
 	if (subject->kind == SYMBOLIZER_KALLSYMS) { /* a reading of its own for each child */
 		close(steal_fd(&subject->fd));
 		atomic_store(&resolve->kernel_changed, false);
@@ -110,11 +110,12 @@ static int start_child(struct resolve *resolve, struct subject *subject, uint64_
 	}
 	atomic_fetch_add(&resolve->children_alive, 1);
 	child->subject = subject;
+	child->lane = lane;
 	child->op = 0;
 	child->started_ns = child->used_ns = now_ns;
 	child->debug_sent = false;
 	child->table_fd = -1;
-	subject->child = child;
+	subject->children[lane] = child;
 	return 0;
 }
 
@@ -193,26 +194,67 @@ static void ask_names(struct resolve *resolve, struct child *child, struct image
 		ask(resolve, child, SYMBOLIZER_NAMES, -1, addresses, now_ns);
 }
 
+static struct image *wants_rows(const struct subject *subject)
+{
+	struct image *image = subject->images;
+
+	while (image && !image->wants_table && !image->page_count)
+		image = image->next;
+	return image;
+}
+
+static struct image *wants_names(const struct subject *subject)
+{
+	struct image *image = subject->images;
+
+	while (image && !image->id_count)
+		image = image->next;
+	return image;
+}
+
+/* Without a description nothing else can be asked. */
+static bool has_work(const struct subject *subject, enum lane lane)
+{
+	bool described = subject->kind != SYMBOLIZER_ELF || subject->description;
+
+	if (lane == LANE_ROWS)
+		return !described || wants_rows(subject);
+	return described && wants_names(subject);
+}
+
 /* The next request for a child that is free. */
-static void ask_next(struct resolve *resolve, struct subject *subject, uint64_t now_ns)
+static void ask_next(struct resolve *resolve, struct subject *subject, struct child *child, uint64_t now_ns)
 {
 	bool is_elf = subject->kind == SYMBOLIZER_ELF;
-	struct image *image;
 
-	if (is_elf && !subject->description) {
-		ask(resolve, subject->child, SYMBOLIZER_DESCRIBE, -1, NULL, now_ns);
-		return;
+	if (child->lane == LANE_NAMES) {
+		if (!is_elf || !ask_debug(resolve, child, now_ns))
+			ask_names(resolve, child, wants_names(subject), now_ns);
+	} else if (is_elf && !subject->description) {
+		ask(resolve, child, SYMBOLIZER_DESCRIBE, -1, NULL, now_ns);
+	} else {
+		ask_table(resolve, child, wants_rows(subject), now_ns);
 	}
-	for (image = subject->images; image && !image->wants_table && !image->page_count; image = image->next)
-		;
-	if (image) {
-		ask_table(resolve, subject->child, image, now_ns);
-		return;
+}
+
+/* 0, also if its child has yet to answer, or negative errno: no child can be had. */
+static int step_lane(struct resolve *resolve, struct subject *subject, enum lane lane, uint64_t now_ns)
+{
+	struct child *child = subject->children[lane];
+	int error = 0;
+
+	if (!has_work(subject, lane) || (child && child->op))
+		return 0;
+	if (child && subject == &resolve->kernel && atomic_load(&resolve->kernel_changed) &&
+	    now_ns - child->started_ns >= RESOLVE_KALLSYMS_S * NS_PER_S) {
+		work_close_child(resolve, child);
+		child = NULL;
 	}
-	for (image = subject->images; image && !image->id_count; image = image->next)
-		;
-	if (image && !(is_elf && ask_debug(resolve, subject->child, now_ns)))
-		ask_names(resolve, subject->child, image, now_ns);
+	if (!child)
+		error = start_child(resolve, subject, lane, now_ns);
+	if (!error)
+		ask_next(resolve, subject, subject->children[lane], now_ns);
+	return error == -EAGAIN ? 0 : error;
 }
 
 /* True: it stays on the list of those with something to do. */
@@ -222,26 +264,19 @@ static bool step_subject(struct resolve *resolve, struct subject *subject, uint6
 
 	if (!subject_has_work(subject))
 		return false;
-	if (subject->child && subject->child->op)
-		return true;
 	if (now_ns < subject->not_before_ns) {
 		if (subject->is_closed) /* quarantined */
 			subject_fail(resolve, subject, SYMBOL_DIED);
 		return true;
 	}
 	subject->is_closed = false;
-	if (subject == &resolve->kernel && subject->child && atomic_load(&resolve->kernel_changed) &&
-	    now_ns - subject->child->started_ns >= RESOLVE_KALLSYMS_S * NS_PER_S)
-		work_close_child(resolve, subject->child);
-	error = subject->child ? 0 : start_child(resolve, subject, now_ns);
-	if (error == -EAGAIN)
-		return true;
+	error = step_lane(resolve, subject, LANE_ROWS, now_ns);
+	if (!error)
+		error = step_lane(resolve, subject, LANE_NAMES, now_ns);
 	if (error && subject->kind == SYMBOLIZER_PERF_MAP)
 		jit_refuse(resolve, subject, now_ns);
 	else if (error)
 		subject_fail(resolve, subject, subject_reason(error));
-	else
-		ask_next(resolve, subject, now_ns);
 	return true;
 }
 

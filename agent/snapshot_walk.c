@@ -84,6 +84,12 @@ static enum reason step_escape(struct host_walk *walk, uint32_t index)
 	return unwind_step_escape(&walk->regs, &escape, &walk->copied);
 }
 
+/* A page that is not built, or a file that is being opened. */
+static bool awaits_rows(const struct process_image *image)
+{
+	return !image->anonymous && (image->has_table || process_image_pending(image));
+}
+
 /* From one frame to its caller. False: walk->reason says how the walk ended. */
 static bool advance(struct host_walk *walk, uint64_t pc)
 {
@@ -94,8 +100,8 @@ static bool advance(struct host_walk *walk, uint64_t pc)
 	walk->copied.past_end = walk->copied.past_root = false;
 	if (reason) {
 		walk->reason = reason;
-		if (reason == REASON_NO_TABLE && walk->mapping->image->has_table && !walk->mapping->image->anonymous)
-			return false; /* a page that is not built: a frame pointer may skip frames */
+		if (reason == REASON_NO_TABLE && awaits_rows(walk->mapping->image))
+			return false; /* a frame pointer may skip frames */
 		if (unwind_step_linked(&walk->regs, &walk->copied))
 			return false;
 		walk->reason = REASON_NONE;
@@ -148,7 +154,7 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 	for (;;) {
 		uint64_t frame = walk.regs.pc, pc = frame - !walk.regs.exact;
 
-		if (depth == KNOB_MAX_STEPS) { /* less than its time: a step takes 40 ns */
+		if (depth == KNOB_MAX_STEPS) { /* a copy of a stack holds fewer */
 			walk.reason = REASON_TIME;
 			break;
 		}

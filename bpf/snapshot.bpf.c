@@ -36,8 +36,8 @@ struct {
 	__uint(max_entries, 4096);
 } snapshots SEC(".maps");
 
-/* What stays unknown to user space (a file that cannot be read, memory nobody told of) must not cost a copy each
- * time. */
+/* What stays unknown to user space (memory nobody told of) must not cost a copy each time. Rows that are about to be
+ * there do not. */
 static __always_inline int within_rate(struct snapshot_scratch *scratch, const struct walk *walk)
 {
 	__u64 now = walk->value.last_ns;
@@ -46,7 +46,7 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 		scratch->since_ns = now;
 		scratch->copies = scratch->old_copies = 0;
 	}
-	if (walk->reason != REASON_PROCESS_UNKNOWN && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
+	if (walk->reason == REASON_NO_MAPPING && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
 	    scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
 		return 0;
 	return scratch->copies++ < SNAPSHOT_RATE;

@@ -216,7 +216,7 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	if (reason) {
 		walk->reason = reason;
 		/* Rows that are about to be there must not be guessed at: a frame pointer may skip frames. */
-		if (reason == REASON_NO_TABLE && !(walk->at.flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
+		if (reason == REASON_NO_TABLE && !(walk->at.flags & UNWIND_MAPPING_ANON))
 			return 1;
 		if (walk_linked(walk))
 			return 1;

@@ -34,7 +34,7 @@ enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_
 struct symbolizer_request {
 	uint32_t op;
 	uint32_t kind;  /* enum symbolizer_kind; NAMES of a PERF_MAP: 0, or FROZEN: it may be another's file now */
-	uint32_t count; /* NAMES: addresses that follow; TABLE: pages, vaddr >> 16, ascending */
+	uint32_t count; /* OPEN: 1, if somebody waits for it: it goes before other work as the agent does; NAMES: addresses that follow; TABLE: pages, vaddr >> 16, ascending */
 	uint32_t id;    /* given back in the answer */
 };
 

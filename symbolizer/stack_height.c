@@ -37,12 +37,17 @@ struct flow {
 	uint32_t tried;             /* entries of `reached` */
 	uint32_t *reached;          /* offsets, in a trial */
 	uint16_t at[STACK_HEIGHT_WINDOW]; /* 1 + state of the instruction that begins there, 0: not reached */
-	uint8_t starts[STACK_HEIGHT_WINDOW / 8];
+	uint8_t starts[STACK_HEIGHT_WINDOW / 8], likely[STACK_HEIGHT_WINDOW / 8];
 };
 
-static bool is_start(const struct flow *flow, uint32_t offset)
+static bool has_bit(const uint8_t *bits, uint32_t offset)
 {
-	return flow->starts[offset / 8] >> offset % 8 & 1;
+	return bits[offset / 8] >> offset % 8 & 1;
+}
+
+static void set_bit(uint8_t *bits, uint32_t offset)
+{
+	bits[offset / 8] |= (uint8_t)(1 << offset % 8);
 }
 
 static uint32_t keep_state(struct flow *flow, const struct stack_state *state)
@@ -95,9 +100,10 @@ static void go_to(struct flow *flow, int64_t offset, uint32_t state)
 	flow->pending[flow->sure++] = (uint32_t)offset << STATE_BITS | state;
 }
 
+/* Where a function may begin right behind a call, the call is taken for the end of the one before. */
 static void go_later(struct flow *flow, int64_t offset, uint32_t state)
 {
-	if (is_inside(flow, offset) && !flow->at[offset] && flow->sure + flow->later < flow->input->size)
+	if (is_inside(flow, offset) && !flow->at[offset] && !has_bit(flow->likely, (uint32_t)offset) && flow->sure + flow->later < flow->input->size)
 		flow->pending[flow->input->size - 1 - flow->later++] = (uint32_t)offset << STATE_BITS | state;
 }
 
@@ -105,7 +111,7 @@ static void add_start(struct flow *flow, int64_t offset, uint32_t state)
 {
 	if (!is_inside(flow, offset))
 		return;
-	flow->starts[offset / 8] |= (uint8_t)(1 << offset % 8);
+	set_bit(flow->starts, (uint32_t)offset);
 	go_to(flow, offset, state);
 }
 
@@ -234,6 +240,24 @@ static void follow_all(struct flow *flow)
 }
 
 /*
+ * What nothing but a call leads to is a function. One that a path from elsewhere reached is a part of that path's,
+ * and the call none, but bytes of another instruction; so they are tried in order, from the lowest on.
+ */
+static void follow_likely(struct flow *flow)
+{
+	const struct stack_height *input = flow->input;
+
+	for (size_t i = 0; i < input->likely_count; i++) {
+		uint32_t offset = (uint32_t)(input->likely[i] - input->vaddr);
+
+		if (flow->at[offset] || !try(flow, offset, STATE_ENTRY, false))
+			continue;
+		set_bit(flow->starts, offset);
+		follow_all(flow);
+	}
+}
+
+/*
  * Begins at code that no path reached. Within a function that jumps through a table it is one of the table's
  * targets; behind padding it goes on from there, or is a function of its own.
  */
@@ -269,7 +293,7 @@ static void follow_rest(struct flow *flow)
 		struct x86 instruction = { .length = 1 };
 		bool decoded = !x86_decode(input->code + offset, input->size - offset, &instruction);
 
-		if (is_start(flow, offset))
+		if (has_bit(flow->starts, offset))
 			table_state = STATE_UNKNOWN;
 		if (!flow->at[offset]) {
 			skipped = padding(flow, offset, &instruction, decoded);
@@ -314,7 +338,7 @@ static void give_rows(const struct flow *flow, cfi_row_fn *row, void *context)
 		if (begins_restorer(input, offset)) {
 			row(context, input->vaddr + offset, &signal);
 			offset += RESTORER_BYTES;
-			offset += offset + 1 < input->size && !is_start(flow, offset + 1); /* in the system call */
+			offset += offset + 1 < input->size && !has_bit(flow->starts, offset + 1); /* in the system call */
 			last = UINT32_MAX;
 		} else if (wanted != last) {
 			rule = stack_state_rule(&flow->states[wanted]);
@@ -340,7 +364,10 @@ int stack_height_run(const struct stack_height *input, cfi_row_fn *row, void *co
 	for (size_t i = 0; i < input->start_count; i++)
 		add_start(flow, (int64_t)(input->starts[i] - input->vaddr),
 			  input->starts[i] == input->root ? STATE_ROOT : STATE_ENTRY);
+	for (size_t i = 0; i < input->likely_count; i++)
+		set_bit(flow->likely, (uint32_t)(input->likely[i] - input->vaddr));
 	follow_all(flow);
+	follow_likely(flow);
 	follow_rest(flow);
 	give_rows(flow, row, context);
 	return 0;

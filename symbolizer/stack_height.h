@@ -16,6 +16,8 @@ struct stack_height {
 	uint32_t size;      /* at most STACK_HEIGHT_WINDOW */
 	const uint64_t *starts; /* addresses of functions, within the code */
 	size_t start_count;
+	const uint64_t *likely; /* perhaps functions too: what bytes that look like calls lead to */
+	size_t likely_count;
 	uint64_t root;      /* a start that nobody called, 0: none */
 	bool named;         /* `starts` are all there are, from symbols */
 };

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@ static void serve_child(int control, pid_t parent, const struct symbolizer_reque
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
 		_exit(1);
 	close(control);
+	/* What tenants' files cost must not come before the tenants. */
+	if (!request->count && getpriority(PRIO_PROCESS, 0) < 0)
+		(void)setpriority(PRIO_PROCESS, 0, 0);
 	if (!sandbox_child())
 		serve_image(socket, image, request->kind);
 	_exit(0);

@@ -162,35 +162,43 @@ static void analyse(struct unwind_repair *repair, const struct part *part, uint6
 		return;
 	}
 	repair->budget -= high - low;
-	input.start_count = unwind_starts_between(&repair->starts, low, high, &input.starts);
+	input.start_count = unwind_starts_between(&repair->starts.sure, low, high, &input.starts);
+	input.likely_count = unwind_starts_between(&repair->starts.likely, low, high, &input.likely);
 	if (stack_height_run(&input, give_row, &clipped) < 0)
 		give(&clipped, low, &no_rule);
 	give(&clipped, part->to, &no_rule); /* if all rows lie before `from` */
 }
 
+enum padding { PADDING_NONE, PADDING_NOPS, PADDING_TRAPS };
+
 /* What linkers put between functions, and nothing else. */
-static bool is_padding(const struct unwind_repair *repair, uint64_t from, uint64_t to)
+static enum padding padding(const struct unwind_repair *repair, uint64_t from, uint64_t to)
 {
 	const uint8_t *code = image_at(repair->image, from, to - from);
+	enum padding kind = code ? PADDING_NOPS : PADDING_TRAPS;
 	struct x86 instruction;
 
-	for (uint64_t at = 0; code && at < to - from; at += instruction.length)
+	for (uint64_t at = 0; code && at < to - from; at += instruction.length) {
 		if (!code[at])
 			instruction.length = 1;
 		else if (x86_decode(code + at, to - from - at, &instruction) || instruction.kind != X86_NOP)
-			return false;
-	return true;
+			return PADDING_NONE;
+		if (!code[at] || code[at] == 0xcc)
+			kind = PADDING_TRAPS;
+	}
+	return kind;
 }
 
-/* Windows end where a function begins, if its symbol tells. */
+/* Windows end where a function begins, if that is known: one that were cut in two would be followed from its middle. */
 static void analyse_part(struct unwind_repair *repair, struct part part)
 {
 	uint64_t to = part.to, low;
+	enum padding kind = padding(repair, part.from, to);
 
-	if (is_padding(repair, part.from, to)) {
+	if (kind == PADDING_TRAPS)
 		part.row(part.context, part.from, &no_rule);
+	if (kind) /* the code before may run through nops: then its rule holds on */
 		return;
-	}
 	/* A section may begin with what was moved out of functions; behind an FDE a function begins. */
 	unwind_starts_load(&repair->starts, part.low, part.high, part.low != part.range->start);
 	low = unwind_starts_before(&repair->starts, part.from);
@@ -205,7 +213,8 @@ static void analyse_part(struct unwind_repair *repair, struct part part)
 		}
 		part.to = high;
 		analyse(repair, &part, low, high);
-		part.from = low = high;
+		part.from = high;
+		low = unwind_starts_before(&repair->starts, high);
 	}
 }
 

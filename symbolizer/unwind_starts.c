@@ -53,7 +53,8 @@ void unwind_starts_init(struct unwind_starts *starts, struct image *image)
 
 void unwind_starts_done(struct unwind_starts *starts)
 {
-	free(starts->list);
+	free(starts->sure.at);
+	free(starts->likely.at);
 }
 
 /* What gcc moves out of a function keeps its frame and a part of its name. */
@@ -85,21 +86,21 @@ static bool spend(struct unwind_starts *starts, uint64_t amount)
 	return true;
 }
 
-static void add(struct unwind_starts *starts, uint64_t vaddr)
+static void add(const struct unwind_starts *starts, struct unwind_start_list *list, uint64_t vaddr)
 {
-	size_t room = starts->room ? starts->room * 2 : 64;
+	size_t room = list->room ? list->room * 2 : 64;
 	uint64_t *bigger;
 
 	if (vaddr < starts->low || vaddr >= starts->high)
 		return;
-	if (starts->count == starts->room) {
-		bigger = room <= MAX_STARTS ? reallocarray(starts->list, room, sizeof(*bigger)) : NULL;
+	if (list->count == list->room) {
+		bigger = room <= MAX_STARTS ? reallocarray(list->at, room, sizeof(*bigger)) : NULL;
 		if (!bigger)
 			return;
-		starts->list = bigger;
-		starts->room = room;
+		list->at = bigger;
+		list->room = room;
 	}
-	starts->list[starts->count++] = vaddr;
+	list->at[list->count++] = vaddr;
 }
 
 static void add_symbols(struct unwind_starts *starts)
@@ -111,7 +112,7 @@ static void add_symbols(struct unwind_starts *starts)
 	for (size_t i = 0; i < starts->symbol_count; i++) {
 		memcpy(&symbol, starts->symbols + i * sizeof(symbol), sizeof(symbol));
 		if (symbol.st_value >= starts->low && symbol.st_value < starts->high && is_function(starts, &symbol))
-			add(starts, symbol.st_value);
+			add(starts, &starts->sure, symbol.st_value);
 	}
 }
 
@@ -133,7 +134,7 @@ static void add_pointer(struct unwind_starts *starts, uint64_t vaddr)
 		return;
 	code = image_at(starts->image, vaddr, 4);
 	if (code && x86_begins_function(code, 4))
-		add(starts, vaddr);
+		add(starts, &starts->likely, vaddr);
 }
 
 /* Every e8 whose operand leads here is taken for a call: others hit a stretch of text by rare chance only. */
@@ -151,7 +152,7 @@ static void add_calls(struct unwind_starts *starts, const struct symbolizer_segm
 		return;
 	for (uint64_t at = 0; at <= end - from - CALL_BYTES; at++) {
 		if (code[at] == 0xe8)
-			add(starts, relative_target(from + at + 1, code + at + 1));
+			add(starts, &starts->likely, relative_target(from + at + 1, code + at + 1));
 		else if (code[at] == 0x8d && (code[at + 1] & 0xc7) == 5)
 			add_pointer(starts, relative_target(from + at + 2, code + at + 2));
 	}
@@ -164,6 +165,12 @@ static int compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
+static void sort(struct unwind_start_list *list)
+{
+	if (list->count)
+		qsort(list->at, list->count, sizeof(*list->at), compare);
+}
+
 void unwind_starts_load(struct unwind_starts *starts, uint64_t low, uint64_t high, bool at_low)
 {
 	const struct symbolizer_segment *segments;
@@ -173,27 +180,27 @@ void unwind_starts_load(struct unwind_starts *starts, uint64_t low, uint64_t hig
 		return;
 	starts->low = low;
 	starts->high = high;
-	starts->count = 0;
+	starts->sure.count = starts->likely.count = 0;
 	if (at_low)
-		add(starts, low);
-	add(starts, starts->root);
+		add(starts, &starts->sure, low);
+	add(starts, &starts->sure, starts->root);
 	add_symbols(starts);
 	for (size_t i = 0; i < segment_count && !starts->complete; i++)
 		if (segments[i].flags & PF_X && (high - low >= CALLS_BYTES || segments[i].filesz <= SMALL_TEXT))
 			add_calls(starts, &segments[i]);
-	if (starts->count)
-		qsort(starts->list, starts->count, sizeof(*starts->list), compare);
+	sort(&starts->sure);
+	sort(&starts->likely);
 }
 
 /* How many lie below vaddr. */
-static size_t count_below(const struct unwind_starts *starts, uint64_t vaddr)
+static size_t count_below(const struct unwind_start_list *list, uint64_t vaddr)
 {
-	size_t low = 0, high = starts->count;
+	size_t low = 0, high = list->count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (starts->list[middle] < vaddr)
+		if (list->at[middle] < vaddr)
 			low = middle + 1;
 		else
 			high = middle;
@@ -201,21 +208,23 @@ static size_t count_below(const struct unwind_starts *starts, uint64_t vaddr)
 	return low;
 }
 
-size_t unwind_starts_between(const struct unwind_starts *starts, uint64_t low, uint64_t high,
+size_t unwind_starts_between(const struct unwind_start_list *list, uint64_t low, uint64_t high,
 			     const uint64_t **ret_starts)
 {
-	size_t first = count_below(starts, low);
+	size_t first = count_below(list, low);
 
-	*ret_starts = starts->list + first;
-	return count_below(starts, high) - first;
+	*ret_starts = list->at + first;
+	return count_below(list, high) - first;
 }
 
 uint64_t unwind_starts_before(const struct unwind_starts *starts, uint64_t vaddr)
 {
-	size_t below = count_below(starts, vaddr + 1);
-	uint64_t best = below ? starts->list[below - 1] : starts->low;
+	size_t below = count_below(&starts->sure, vaddr + 1);
+	uint64_t best = below ? starts->sure.at[below - 1] : starts->low;
 
-	if (!starts->complete)
-		return vaddr - starts->low > BEFORE_BYTES ? vaddr - BEFORE_BYTES : starts->low;
-	return vaddr - best > LONG_FUNCTION ? vaddr : best;
+	if (vaddr - best <= LONG_FUNCTION && (below || starts->complete))
+		return best;
+	if (starts->complete)
+		return vaddr;
+	return vaddr - starts->low > BEFORE_BYTES ? vaddr - BEFORE_BYTES : starts->low;
 }

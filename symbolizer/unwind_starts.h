@@ -20,18 +20,20 @@ struct unwind_starts {
 	uint64_t root;   /* where the program begins to run, 0: a library */
 	uint64_t budget; /* symbols and bytes of text that may still be read */
 	uint64_t low, high; /* the stretch */
-	uint64_t *list;     /* ascending */
-	size_t count, room;
+	struct unwind_start_list {
+		uint64_t *at; /* ascending */
+		size_t count, room;
+	} sure, likely; /* likely: what calls seem to lead to; bytes that only look like a call are among them */
 };
 
 void unwind_starts_init(struct unwind_starts *starts, struct image *image);
 void unwind_starts_done(struct unwind_starts *starts);
 /* Makes [low, high) the stretch; `at_low`: a function begins there. What was given before is gone. */
 void unwind_starts_load(struct unwind_starts *starts, uint64_t low, uint64_t high, bool at_low);
-/* The starts in [low, high) of the stretch: how many. */
-size_t unwind_starts_between(const struct unwind_starts *starts, uint64_t low, uint64_t high,
+/* The starts in [low, high) of a list: how many. */
+size_t unwind_starts_between(const struct unwind_start_list *list, uint64_t low, uint64_t high,
 			     const uint64_t **ret_starts);
-/* Where to begin so that the paths to vaddr are seen: at a start at or before it that is not too far. */
+/* Where to begin so that the paths to vaddr are seen: at a sure start at or before it that is not too far. */
 uint64_t unwind_starts_before(const struct unwind_starts *starts, uint64_t vaddr);
 
 #endif

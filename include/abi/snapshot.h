@@ -15,7 +15,7 @@
 #define SNAPSHOT_ID (1ULL << 63) /* in every id: none is 0 */
 
 #define SNAPSHOT_RATE 200     /* copies a second and CPU */
-#define SNAPSHOT_OLD_RATE 20  /* of these for known processes older than SNAPSHOT_YOUNG_NS */
+#define SNAPSHOT_OLD_RATE 20  /* of these for unknown addresses in processes older than SNAPSHOT_YOUNG_NS */
 #define SNAPSHOT_YOUNG_NS 10000000000ULL
 
 struct snapshot { /* then `bytes` bytes of stack, from `from` up */

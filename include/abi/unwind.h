@@ -65,8 +65,8 @@ struct unwind_wish { /* over the `wanted` ring: an entry was marked that is not 
 };
 ABI_SIZE(struct unwind_wish, 16);
 
-#define UNWIND_MAPPING_NO_TABLE 1 /* a file whose rows are not (yet) published */
-#define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT): frame pointers only */
+#define UNWIND_MAPPING_NO_TABLE 1 /* a file that is being opened: rows will be told of */
+#define UNWIND_MAPPING_ANON 2     /* no file behind it (JIT), or none that can be read: frame pointers only */
 
 struct unwind_mapping {
 	__u64 start, end; /* user virtual addresses, half open */

@@ -6,6 +6,7 @@
 static struct process_image table_image = { .id = 2, .has_table = true, .segment_count = 1,
 					    .segments = { { 0x51000, 0x52000, 0x40000, 5 } } };
 static struct process_image plain_image = { .id = 3 };
+static struct process_image unreadable_image = { .id = 5, .state = PROCESS_IMAGE_FAILED };
 static struct process_image anon_image = { .id = 4, .anonymous = true };
 
 static struct unwind_process read_process(struct fixture *f, uint32_t pid)
@@ -30,9 +31,10 @@ static void table_of_a_process(void **state)
 	struct fixture *f = need(state);
 	struct process_mapping mappings[] = { { 0x400000, 0x420000, 0x51000, &table_image, 1 },
 					      { 0x500000, 0x501000, 0, &plain_image, 1 },
-					      { 0x600000, 0x601000, 0, &anon_image, 1 } };
+					      { 0x600000, 0x601000, 0, &anon_image, 1 },
+					      { 0x700000, 0x701000, 0, &unreadable_image, 1 } };
 	struct process process = { .pid = 10, .from_ns = 5, .until_ns = UINT64_MAX, .known_ns = 6,
-				   .mapping_count = 3, .mappings = mappings };
+				   .mapping_count = 4, .mappings = mappings };
 	struct unwind_mapping read[8];
 	struct unwind_process value;
 	struct image_file file;
@@ -41,7 +43,7 @@ static void table_of_a_process(void **state)
 	assert_int_equal(publish_file(f->publish, &file, &table_image.dir), 0);
 	assert_int_equal(publish_process(f->publish, &process), 0);
 	value = read_process(f, 10);
-	assert_int_equal(value.count, 3);
+	assert_int_equal(value.count, 4);
 	assert_int_equal(value.known_ns, 6);
 	assert_int_equal(value.version, process.version);
 	assert_true(value.version > 0);
@@ -53,6 +55,7 @@ static void table_of_a_process(void **state)
 	assert_int_equal(read[0].flags, 0);
 	assert_int_equal(read[1].flags, UNWIND_MAPPING_NO_TABLE);
 	assert_int_equal(read[2].flags, UNWIND_MAPPING_ANON);
+	assert_int_equal(read[3].flags, UNWIND_MAPPING_ANON);
 	process.until_ns = 100;
 	assert_int_equal(publish_process(f->publish, &process), 0);
 	assert_int_equal(read_process(f, 10).version, 0);

@@ -102,7 +102,11 @@ static void lie_names(int socket, const struct symbolizer_request *request, enum
 	send_bytes(socket, &packet, sizeof(packet));
 }
 
-/* One child after the other; each lives until it has lied. */
+struct lying_child {
+	int image_fd, socket;
+	enum lie lie;
+};
+
 static void serve_lies(int socket, int image_fd, enum lie lie)
 {
 	struct {
@@ -130,6 +134,18 @@ static void serve_lies(int socket, int image_fd, enum lie lie)
 	}
 }
 
+/* Lives until it has lied. */
+static void *run_child(void *argument)
+{
+	struct lying_child *child = argument;
+
+	serve_lies(child->socket, child->image_fd, child->lie);
+	close(child->image_fd);
+	close(child->socket);
+	free(child);
+	return NULL;
+}
+
 static void *run_liar(void *argument)
 {
 	struct liar *liar = argument;
@@ -143,14 +159,17 @@ static void *run_liar(void *argument)
 		struct iovec part = { &request, sizeof(request) };
 		struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary,
 					  .msg_controllen = sizeof(ancillary) };
-		int fds[2];
+		struct lying_child *child;
+		pthread_t thread;
 
 		if (recvmsg(liar->control, &message, MSG_CMSG_CLOEXEC) <= 0)
 			return NULL;
-		memcpy(fds, CMSG_DATA(&ancillary.header), sizeof(fds));
-		serve_lies(fds[1], fds[0], liar->lie);
-		close(fds[0]);
-		close(fds[1]);
+		child = calloc(1, sizeof(*child));
+		assert_non_null(child);
+		memcpy(&child->image_fd, CMSG_DATA(&ancillary.header), 2 * sizeof(int));
+		child->lie = liar->lie;
+		assert_int_equal(pthread_create(&thread, NULL, run_child, child), 0);
+		pthread_detach(thread);
 	}
 }
 

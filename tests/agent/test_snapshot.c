@@ -223,6 +223,10 @@ static void without_rows_frame_pointers_lead_on(void **state)
 	bench->process->mappings[0].image->has_table = false;
 	put(bench, SP + 32, SP + 64);
 	put(bench, SP + 72, TEXT + ROOT);
+	bench->process->mappings[0].image->state = PROCESS_IMAGE_ASKED;
+	assert_int_equal(walk(bench, &reason), 1); /* they will be there: nothing is guessed */
+	assert_int_equal(reason, REASON_NO_TABLE);
+	bench->process->mappings[0].image->state = PROCESS_IMAGE_FAILED;
 	assert_int_equal(walk(bench, &reason), 3);
 	assert_int_equal(reason, REASON_NONE); /* a zero above a linked frame ends the chain */
 	assert_int_equal(bench->frames[1], TEXT + ROOT + 0x10);

@@ -238,6 +238,91 @@ static void contexts_end_where_they_begin(void **state)
 	table_close_both(&table, image);
 }
 
+/*
+ * Without local symbols, bytes that look like a call or like the address of a function may begin one only where no
+ * path leads. A call right before such a place is the end of the function it is in.
+ */
+static void what_looks_like_a_call_splits_no_function(void **state)
+{
+	static const char *const names[] = { "kernel", "inside", "leaves", "hidden", "second" };
+	static const char text[] =
+		".text\n.globl kernel\n.type kernel, @function\nkernel: push %rbx\n sub $32, %rsp\n nopl (%rax)\n"
+		"inside: nopl (%rax)\n add $32, %rsp\n pop %rbx\n ret\n"
+		".globl data\n.type data, @function\ndata: .byte 0x48, 0xb8, 0xe8\n .long inside-.-4\n .byte 0, 0, 0\n ret\n"
+		".globl user\n.type user, @function\nuser: lea hidden(%rip), %rax\n ret\n"
+		".globl leaves\n.type leaves, @function\nleaves: push %rbx\n call *%rax\n"
+		"second: push %rbx\n call *%rax\n hlt\n"
+		"hidden: push %rbx\n call second\n pop %rbx\n ret\n";
+	uint64_t at[5];
+	struct image *image;
+	struct table table;
+
+	(void)state;
+	need("gcc");
+	assemble(text, BARE " -shared", names, at, 5);
+	assert_int_equal(run("strip part"), 0);
+	open_table("part", &image, &table);
+	expect_rule(&table, at[0] + 1, "r7+16 bp same ra -8");
+	expect_rule(&table, at[1], "r7+48 bp same ra -8");
+	expect_rule(&table, at[2] + 1, "r7+16 bp same ra -8");
+	expect_rule(&table, at[3], "r7+8 bp same ra -8");
+	expect_rule(&table, at[3] + 1, "r7+16 bp same ra -8");
+	expect_rule(&table, at[4], "r7+8 bp same ra -8");
+	expect_rule(&table, at[4] + 1, "r7+16 bp same ra -8");
+	table_close_both(&table, image);
+}
+
+/* More code than is analysed at a time: no function is cut in two where symbols tell where one begins. */
+static void long_code_is_cut_between_functions(void **state)
+{
+	static const char *const names[] = { "f0", "f1" };
+	static const char text[] =
+		".altmacro\n.macro function n\n.globl f\\n\n.type f\\n, @function\nf\\n: push %rbx\n"
+		" .rept 1200\n nopl 0(%rax,%rax,1)\n .endr\n pop %rbx\n ret\n.endm\n"
+		".text\n.set i, 0\n.rept 60\n function %i\n .set i, i+1\n.endr\n";
+	uint64_t at[2];
+	struct image *image;
+	struct table table;
+
+	(void)state;
+	need("gcc");
+	assemble(text, BARE " -shared", names, at, 2);
+	assert_int_equal(run("strip part"), 0);
+	open_table("part", &image, &table);
+	for (uint64_t start = at[0], size = at[1] - at[0]; start < at[0] + 60 * size; start += size) {
+		expect_rule(&table, start, "r7+8 bp same ra -8");
+		for (uint64_t inside = 1; inside < size - 1; inside += 5)
+			expect_rule(&table, start + inside, "r7+16 bp same ra -8");
+		expect_rule(&table, start + size - 1, "r7+8 bp same ra -8");
+	}
+	table_close_both(&table, image);
+}
+
+/* glibc's checked memset is its FDE, a branch, and then the padding up to memset, which it runs through. */
+static void padding_may_be_run_through(void **state)
+{
+	static const char *const names[] = { "checked", "plain" };
+	static const char text[] =
+		".text\n.globl checked\nchecked: .cfi_startproc\n push %rbx\n .cfi_def_cfa_offset 16\n cmp %rdx, %rcx\n"
+		" .cfi_endproc\n .rept 4\n .byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0\n .endr\n"
+		"plain: .cfi_startproc\n .cfi_def_cfa_offset 16\n pop %rbx\n .cfi_def_cfa_offset 8\n ret\n .cfi_endproc\n"
+		" .fill 32, 1, 0xcc\n.globl last\nlast: .cfi_startproc\n ret\n .cfi_endproc\n";
+	uint64_t at[2];
+	struct image *image;
+	struct table table;
+
+	(void)state;
+	need("gcc");
+	assemble(text, BARE " -shared", names, at, 2);
+	open_table("part", &image, &table);
+	expect_rule(&table, at[0] + 1, "r7+16 bp same ra -8");
+	expect_rule(&table, at[1] - 40, "r7+16 bp same ra -8");
+	expect_rule(&table, at[1] - 1, "r7+16 bp same ra -8");
+	expect_rule(&table, at[1] + 1, "r7+8 bp same ra -8");
+	expect_rule(&table, at[1] + 2, "none"); /* int3 is not run through */
+	table_close_both(&table, image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +333,9 @@ int main(void)
 		cmocka_unit_test(stubs_without_information),
 		cmocka_unit_test(callee_saved_registers_where_needed),
 		cmocka_unit_test(contexts_end_where_they_begin),
+		cmocka_unit_test(what_looks_like_a_call_splits_no_function),
+		cmocka_unit_test(long_code_is_cut_between_functions),
+		cmocka_unit_test(padding_may_be_run_through),
 	};
 
 	return cmocka_run_group_tests(tests, setup, toolchain_teardown);
