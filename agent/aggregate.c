@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define SLICE_MAX_FRAMES (8U << 20)
+#define KERNEL_OWNER (1ULL << 63) /* in the cache, above all serials of processes */
 #define STACK_MAX_FRAMES (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES + 1)
 
 struct label_slot {
@@ -39,6 +40,7 @@ struct array { /* a growing array of one element size */
 
 struct aggregate {
 	struct aggregate_opts opts;
+	struct frame_cache *cache;
 	struct hmap label_slots, stack_slots, sample_slots;
 	struct array labels, stacks, samples, frames;
 	uint32_t notes[REASON_COUNT]; /* frame ids of [truncated: …], 0: not made yet */
@@ -70,6 +72,11 @@ struct aggregate *aggregate_new(const struct aggregate_opts *opts)
 
 	if (!aggregate)
 		return NULL;
+	aggregate->cache = frame_cache_new();
+	if (!aggregate->cache) {
+		free(aggregate);
+		return NULL;
+	}
 	aggregate->opts = *opts;
 	aggregate->labels.size = sizeof(struct window_labels);
 	aggregate->stacks.size = sizeof(struct window_stack);
@@ -85,6 +92,7 @@ void aggregate_free(struct aggregate *aggregate)
 {
 	if (!aggregate)
 		return;
+	frame_cache_free(aggregate->cache);
 	hmap_done(&aggregate->label_slots);
 	hmap_done(&aggregate->stack_slots);
 	hmap_done(&aggregate->sample_slots);
@@ -135,21 +143,27 @@ static uint32_t user_frame(struct aggregate *aggregate, struct process *process,
 	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr = false;
 	uint64_t address = frame & ~SAMPLE_FRAME_EXACT, vaddr;
 	struct process_image *image;
+	uint32_t id;
 
 	if (frame == SAMPLE_FRAME_GAP)
 		return gap_frame(aggregate);
 	if (!process || !address)
 		return unknown_frame(aggregate);
+	if (frame_cache_find(aggregate->cache, process->serial, frame, &id))
+		return id;
 	image = process_resolve(process, exact ? address : address - 1, &vaddr, &is_vaddr);
 	if (!image)
 		return unknown_frame(aggregate);
 	if (image->anonymous)
 		image = process_jit_image(aggregate->opts.processes, process, image);
-	return names_frame(aggregate->opts.names, image->id, exact ? vaddr : vaddr + 1, exact, is_vaddr);
+	id = names_frame(aggregate->opts.names, image->id, exact ? vaddr : vaddr + 1, exact, is_vaddr);
+	if (id && is_vaddr) /* else it may have a better answer the next time */
+		frame_cache_add(aggregate->cache, process->serial, frame, id);
+	return id;
 }
 
 /* kallsyms knows the kernel; a BPF program that came later is named by its KSYMBOL event, also when it is gone. */
-static uint32_t kernel_frame(struct aggregate *aggregate, uint64_t address, bool exact)
+static uint32_t look_up_kernel_frame(struct aggregate *aggregate, uint64_t address, bool exact)
 {
 	uint32_t id = names_frame(aggregate->opts.names, NAMES_IMAGE_KERNEL, address, exact, true);
 	const char *symbol = process_ksymbol(aggregate->opts.processes, exact ? address : address - 1);
@@ -164,6 +178,19 @@ static uint32_t kernel_frame(struct aggregate *aggregate, uint64_t address, bool
 	line.name = line.system_name = names_string(aggregate->opts.names, symbol);
 	if (line.name != UINT32_MAX)
 		names_set_lines(aggregate->opts.names, id, SYMBOL_KSYMBOL, &line, 1);
+	return id;
+}
+
+static uint32_t kernel_frame(struct aggregate *aggregate, uint64_t address, bool exact)
+{
+	uint64_t owner = KERNEL_OWNER | process_ksymbol_changes(aggregate->opts.processes) << 1 | exact;
+	uint32_t id;
+
+	if (frame_cache_find(aggregate->cache, owner, address, &id))
+		return id;
+	id = look_up_kernel_frame(aggregate, address, exact);
+	if (id)
+		frame_cache_add(aggregate->cache, owner, address, id);
 	return id;
 }
 
@@ -301,6 +328,11 @@ enum reason aggregate_take(void *context, const struct drain_sample *sample)
 	return REASON_NONE;
 }
 
+void aggregate_get_stats(struct aggregate *aggregate, struct frame_cache_stats *ret_stats)
+{
+	frame_cache_get_stats(aggregate->cache, ret_stats);
+}
+
 static void *move_items(char **to, struct array *array)
 {
 	size_t bytes = array->count * array->size;
@@ -328,6 +360,7 @@ struct window *aggregate_close(struct aggregate *aggregate, uint64_t from_ns, ui
 	if (!slice)
 		return NULL;
 	atomic_init(&slice->references, 1);
+	frame_cache_settle(aggregate->cache);
 	slice->from_ns = from_ns;
 	slice->to_ns = to_ns;
 	slice->from_wall_ns = clock_wall_ns() - (clock_monotonic_ns() - from_ns);

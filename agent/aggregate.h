@@ -5,6 +5,7 @@
 
 #include "cgroup.h"
 #include "drain.h"
+#include "frame_cache.h"
 #include "names.h"
 #include "process.h"
 #include "window.h"
@@ -22,6 +23,7 @@ struct aggregate_opts {
 struct aggregate *aggregate_new(const struct aggregate_opts *opts);
 void aggregate_free(struct aggregate *aggregate); /* accepts NULL */
 enum reason aggregate_take(void *aggregate, const struct drain_sample *sample); /* a drain_fn */
+void aggregate_get_stats(struct aggregate *aggregate, struct frame_cache_stats *ret_stats); /* any thread */
 /* Gives the slice away and opens the next. NULL: no memory. */
 struct window *aggregate_close(struct aggregate *aggregate, uint64_t from_ns, uint64_t to_ns);
 

@@ -25,7 +25,7 @@
 
 #define MAX_OBJECTS 48 /* programs or maps of ours */
 #define VERIFIER_LOG_BYTES (1 << 20)
-#define SNAPSHOT_RING_BYTES (512U << 10) /* for up to 4 CPUs: 30 copies of 16 KiB; it is emptied every 25 ms */
+#define SNAPSHOT_RING_BYTES (512U << 10) /* for up to 4 CPUs: 31 copies of 16 KiB; half full, it wakes the reader */
 
 struct loader {
 	struct wick *skeleton;
@@ -100,6 +100,15 @@ static unsigned at_least(uint64_t value, unsigned low, unsigned high)
 	return value < low ? low : value > high ? high : (unsigned)value;
 }
 
+static unsigned ring_bytes(unsigned cpus)
+{
+	unsigned ring = SNAPSHOT_RING_BYTES;
+
+	while (ring < cpus * SNAPSHOT_RING_BYTES / 4 && ring < 16 * SNAPSHOT_RING_BYTES)
+		ring *= 2;
+	return ring;
+}
+
 /* Room for four seconds in which no sample equals another, since the agent may be late; 16 chunks hold the
  * stacks of a sample of 250 to 500 frames. */
 static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
@@ -107,17 +116,14 @@ static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 	uint64_t ticks = (uint64_t)opts->frequency * (opts->cpus ? opts->cpus : 1);
 	unsigned counts = opts->counts_entries ? opts->counts_entries : at_least(4 * ticks, 2048, 1U << 18);
 	unsigned chunks = opts->stack_chunks ? opts->stack_chunks : at_least(16 * ticks, 4096, 1U << 18);
-	unsigned ring = SNAPSHOT_RING_BYTES;
 	int error = 0;
 
-	while (ring < opts->cpus * SNAPSHOT_RING_BYTES / 4 && ring < 16 * SNAPSHOT_RING_BYTES)
-		ring *= 2;
 	skeleton->rodata->knobs.cgroup_source = opts->cgroup_source;
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_b, chunks);
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring);
+	error = error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring_bytes(opts->cpus));
 	return error;
 }
 
@@ -363,6 +369,21 @@ size_t loader_programs(struct loader *loader, const struct view_program **ret_pr
 	}
 	*ret_programs = loader->programs;
 	return loader->program_count;
+}
+
+uint64_t loader_events_lost(const struct loader *loader)
+{
+	return __atomic_load_n(&loader->skeleton->bss->events_lost, __ATOMIC_RELAXED); /* the map's memory */
+}
+
+void loader_forget_rules(struct loader *loader)
+{
+	__atomic_add_fetch(&loader->skeleton->data->rules_epoch, 1, __ATOMIC_RELEASE);
+}
+
+void loader_wake_after(struct loader *loader, uint64_t at_ns)
+{
+	__atomic_store_n(&loader->skeleton->bss->copies_wake_ns, at_ns, __ATOMIC_RELAXED);
 }
 
 size_t loader_maps(struct loader *loader, const struct view_map **ret_maps)

@@ -37,6 +37,11 @@ int loader_account_tasks(struct loader *loader);
 /* Programs and maps of ours for /metrics; arrays live as long as the loader. Run counts need bpf statistics. */
 size_t loader_programs(struct loader *loader, const struct view_program **ret_programs);
 size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
+/* What processors remember of rules is void from now on: before entries of the directory get another meaning, and when
+ * pages' marks were taken, which remembered rules do not put back. */
+void loader_forget_rules(struct loader *loader);
+void loader_wake_after(struct loader *loader, uint64_t at_ns); /* from then on a copy of a stack makes its ring readable */
+uint64_t loader_events_lost(const struct loader *loader); /* of cgroups, for want of room in their ring */
 
 /* A kernel release such as "6.1.0-28-amd64" that can freeze when user memory is read from an interrupt. */
 bool loader_kernel_freezes(const char *release);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The program, read from here: kernel maps -> drain -> resolve and aggregate -> store, beside them
- * side-band events -> process table -> publish -> kernel maps. Whoever reads work_second() has read the pipeline.
+ * side-band events -> process table -> publish -> kernel maps. Whoever reads pipeline_second() has read the pipeline.
  */
 #include "pipeline_private.h"
 
@@ -15,14 +15,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define TICK_MS 25           /* how long a new process waits for its mapping table at most */
 #define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
+#define AWAIT_TICK_MS 25     /* and how long a ring that copies fill up meanwhile is left alone */
 #define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */
-#define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 static void take_event(void *context, const struct sideband_event *event)
 {
@@ -74,7 +72,7 @@ static void table_changed(void *context, struct process *process)
 }
 
 /* Everything that happened up to `until_ns` into the tables, and the tables into the kernel's maps. */
-static void work_tables(struct pipeline *pipeline, uint64_t until_ns)
+void pipeline_tables(struct pipeline *pipeline, uint64_t until_ns)
 {
 	ring_buffer__consume(pipeline->events);
 	sideband_read(pipeline->sideband, until_ns, take_event, pipeline);
@@ -103,7 +101,8 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
 					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
 
-		(void)poll(fds, array_size(fds), wait_ms < TICK_MS ? wait_ms : TICK_MS);
+		if (poll(fds, array_size(fds), wait_ms < AWAIT_TICK_MS ? wait_ms : AWAIT_TICK_MS) > 0)
+			pipeline_woken(pipeline, fds[0].revents, fds[1].revents);
 		ring_buffer__consume(pipeline->events); /* its room is for a tick */
 		pipeline_take_news(pipeline);
 		if (fds[1].revents)
@@ -129,7 +128,7 @@ static int work_slice(struct pipeline *pipeline)
 
 	if (error)
 		return error;
-	work_tables(pipeline, to_ns);
+	pipeline_tables(pipeline, to_ns);
 	await_images(pipeline, to_ns);
 	error = drain_collect(pipeline->drain, take_sample, pipeline);
 	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
@@ -141,52 +140,28 @@ static int work_slice(struct pipeline *pipeline)
 	if (!slice)
 		return -ENOMEM;
 	store_add(pipeline->store, slice);
-	resolve_names(pipeline->resolve);
+	if (names_waiting(pipeline->names))
+		resolve_names(pipeline->resolve);
 	return 0;
 }
 
-static int work_second(struct pipeline *pipeline)
+int pipeline_second(struct pipeline *pipeline)
 {
-	int changed = sampler_tick(pipeline->sampler);
+	struct cpus cpus;
+	int changed = 0;
 
+	if (!cpus_read_online(&cpus)) {
+		changed = sampler_tick(pipeline->sampler, &cpus);
+		(void)sideband_tick(pipeline->sideband, &cpus);
+	}
 	if (changed > 0)
 		log_info("processors came or went: sampling events opened again count=%d", changed);
-	(void)sideband_tick(pipeline->sideband);
 	cgroup_table_tick(pipeline->cgroups);
 	pipeline_work_memory(pipeline, clock_monotonic_ns());
 	pipeline_view_second(pipeline);
 	if (pipeline->second_count % TRIM_SECONDS == 0)
 		malloc_trim(0);
 	return work_slice(pipeline);
-}
-
-int pipeline_work(struct pipeline *pipeline, int stop_fd, uint64_t until_ns)
-{
-	struct pollfd fds[] = { { .fd = stop_fd, .events = POLLIN },
-				{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN },
-				{ .fd = pipeline->news_fd, .events = POLLIN },
-				{ .fd = ring_buffer__epoll_fd(pipeline->events), .events = POLLIN } };
-
-	for (;;) {
-		uint64_t now = clock_monotonic_ns();
-		int error;
-
-		if (until_ns && now >= until_ns)
-			return 0;
-		if (now >= pipeline->next_slice_ns) {
-			pipeline->next_slice_ns += NS_PER_S;
-			if (pipeline->next_slice_ns < now) /* stopped or suspended meanwhile: no catching up */
-				pipeline->next_slice_ns = now + NS_PER_S;
-			error = work_second(pipeline);
-			if (error)
-				return error;
-		}
-		if (poll(fds, array_size(fds), TICK_MS) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[0].revents)
-			return 1;
-		work_tables(pipeline, clock_monotonic_ns() - SIDEBAND_LAG_NS);
-	}
 }
 
 int pipeline_finish(struct pipeline *pipeline)
@@ -318,7 +293,7 @@ static int start_sampling(struct pipeline *pipeline, const struct pipeline_opts 
 	}
 	if (opts->follow_pid)
 		process_table_follow(pipeline->processes, opts->follow_pid);
-	work_tables(pipeline, clock_monotonic_ns());
+	pipeline_tables(pipeline, clock_monotonic_ns());
 	process_table_keep(pipeline->processes, clock_monotonic_ns());
 	pipeline->next_slice_ns = clock_monotonic_ns() + NS_PER_S;
 	return sampler_start(pipeline->sampler);

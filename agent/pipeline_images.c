@@ -90,10 +90,7 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 void pipeline_take_news(struct pipeline *pipeline)
 {
 	struct image_news *news, *next;
-	uint64_t count;
 
-	if (read(pipeline->news_fd, &count, sizeof(count)) < 0)
-		return;
 	pthread_mutex_lock(&pipeline->news_lock);
 	news = pipeline->news;
 	pipeline->news = NULL;

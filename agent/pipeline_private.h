@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What pipeline.c (wiring) and pipeline_view.c (the agent's picture of itself) share. */
+/* What pipeline.c (wiring), pipeline_tick.c (when) and pipeline_view.c (the agent's picture of itself) share. */
 #ifndef PIPELINE_PRIVATE_H
 #define PIPELINE_PRIVATE_H
 
@@ -17,6 +17,8 @@
 #include <bpf/libbpf.h>
 #include <pthread.h>
 #include <stdatomic.h>
+
+#define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
 #define VIEW_SECONDS 60 /* coverage and overhead are means over the last minute */
 #define VIEW_MAX_DEGRADED 8
@@ -65,6 +67,14 @@ struct pipeline {
 	struct view_map view_maps[VIEW_MAX_MAPS];
 	const char *degraded[VIEW_MAX_DEGRADED];
 };
+
+/* pipeline_tick.c: when to work */
+int pipeline_sleep_ms(const struct pipeline *pipeline, uint64_t now_ns, uint64_t until_ns); /* until_ns 0: for ever */
+void pipeline_woken(struct pipeline *pipeline, bool news, bool sideband);
+
+/* pipeline.c: the work */
+void pipeline_tables(struct pipeline *pipeline, uint64_t until_ns);
+int pipeline_second(struct pipeline *pipeline); /* 0 or -errno */
 
 /* pipeline_images.c; the first two on the resolve thread */
 void pipeline_image_done(void *pipeline, uint32_t image, const struct symbolizer_image *description, int table_fd,

@@ -116,10 +116,46 @@ static void fill_maps(struct pipeline *pipeline, struct host_view *view, uint64_
 	view->map_count = count;
 }
 
+/* What the process table and its publishing keep and refuse. */
+static void fill_processes(struct pipeline *pipeline, const struct publish_stats *publish, struct host_view *view)
+{
+	struct process_stats stats;
+
+	pthread_mutex_lock(&pipeline->view_lock);
+	stats = pipeline->process_stats;
+	pthread_mutex_unlock(&pipeline->view_lock);
+	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
+	view->processes = stats.processes;
+	view->process_repairs = stats.repairs;
+	view->processes_refused = stats.refused_processes + publish->refused_processes;
+	view->mappings_refused = stats.refused_mappings + publish->cut_mappings;
+	view->images_refused = stats.refused_images;
+	view->ksymbols_refused = stats.refused_ksymbols;
+	view->jits_refused = stats.refused_jits;
+	view->tables_shared = publish->shared_tables;
+	if (publish->refused_processes || view->mappings_refused)
+		pipeline->degraded[view->degraded_count++] = "mapping_memory";
+	if (stats.refused_processes || stats.refused_images)
+		pipeline->degraded[view->degraded_count++] = "process_table";
+}
+
+static void fill_frames(struct pipeline *pipeline, struct host_view *view)
+{
+	struct frame_cache_stats cache;
+
+	aggregate_get_stats(pipeline->aggregate, &cache);
+	view->frame_hits = cache.hits;
+	view->frame_misses = cache.misses;
+	view->frame_evictions = cache.evictions;
+	names_get_stats(pipeline->names, view->symbols, &view->frames_interned, &view->frames_refused);
+	view->frames_waiting = names_waiting(pipeline->names);
+	if (view->frames_refused)
+		pipeline->degraded[view->degraded_count++] = "frame_table";
+}
+
 static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 {
 	struct resolve_stats resolve;
-	struct process_stats processes;
 	struct publish_stats publish;
 
 	resolve_get_stats(pipeline->resolve, &resolve);
@@ -129,6 +165,8 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 	view->symbolizer_children = resolve.children;
 	view->symbolizer_deaths = resolve.deaths;
 	view->symbolizer_quarantined = resolve.quarantined;
+	view->symbolizer_timeouts = resolve.timeouts;
+	view->opens_stuck = resolve.stuck;
 	view->rows = publish.rows;
 	view->row_bytes = publish.row_bytes;
 	view->images_evicted = publish.evicted_images;
@@ -139,24 +177,15 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 	view->row_page_longest_ns = publish.longest_wait_ns;
 	view->row_pages_built = publish.built_pages;
 	view->rows_refused = publish.refused_rows;
-	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
-	pthread_mutex_lock(&pipeline->view_lock);
-	processes = pipeline->process_stats;
-	pthread_mutex_unlock(&pipeline->view_lock);
-	view->processes = processes.processes;
-	names_get_stats(pipeline->names, view->symbols, &view->frames_interned, &view->frames_refused);
+	view->cgroup_events_lost = loader_events_lost(pipeline->loader);
 	store_get_stats(pipeline->store, &view->windows, &view->window_bytes, &view->windows_dropped);
 	if (view->rows_refused)
 		pipeline->degraded[view->degraded_count++] = "row_memory";
-	if (publish.refused_processes || publish.cut_mappings || processes.refused_mappings)
-		pipeline->degraded[view->degraded_count++] = "mapping_memory";
-	if (processes.refused_processes || processes.refused_images)
-		pipeline->degraded[view->degraded_count++] = "process_table";
+	fill_processes(pipeline, &publish, view);
 	if (cgroup_refused(pipeline->cgroups))
 		pipeline->degraded[view->degraded_count++] = "cgroup_table";
 	fill_maps(pipeline, view, publish.map_bytes);
-	if (view->frames_refused)
-		pipeline->degraded[view->degraded_count++] = "frame_table";
+	fill_frames(pipeline, view);
 	view->degraded = pipeline->degraded;
 }
 

@@ -79,6 +79,7 @@ bool process_entry_alive(const struct process_entry *entry)
 
 void process_entry_mark(struct process_table *table, struct process_entry *entry)
 {
+	entry->process.serial = ++table->serials;
 	if (entry->process.dirty || entry->process.kernel_thread)
 		return;
 	entry->process.dirty = true;
@@ -151,7 +152,7 @@ struct process_entry *process_entry_add(struct process_table *table, uint32_t pi
 		return NULL;
 	}
 	entry->process = (struct process){ .pid = pid, .from_ns = from_ns, .until_ns = UINT64_MAX,
-					   .known_ns = from_ns, .older = (struct process *)slot->newest };
+					   .known_ns = from_ns, .serial = ++table->serials, .older = (struct process *)slot->newest };
 	if (slot->newest)
 		entry->process.version = slot->newest->process.version;
 	entry->process.root = pid == table->follow ? pid : 0;
@@ -461,11 +462,6 @@ void process_table_follow(struct process_table *table, uint32_t pid)
 			found = true;
 		}
 	}
-}
-
-size_t process_table_count(const struct process_table *table)
-{
-	return table->living;
 }
 
 void process_table_get_stats(const struct process_table *table, struct process_stats *ret_stats)

@@ -74,6 +74,7 @@ struct process {
 	uint32_t root; /* descends from the process given to process_table_follow: that pid, else 0 */
 	bool dirty, kernel_thread;
 	uint32_t version;
+	uint64_t serial; /* no other process has or had it, nor this one with other mappings or images */
 	size_t mapping_count, mapping_capacity;
 	struct process_mapping *mappings; /* sorted by start */
 	struct process *older; /* the generation before, same pid */
@@ -85,6 +86,7 @@ struct process {
 struct process_stats {
 	uint64_t processes, images; /* living, ever */
 	uint64_t lost, repairs;     /* LOST records, passes over /proc because of them */
+	uint64_t ksymbol_changes;   /* how often a kernel symbol came or went */
 	uint64_t refused_processes, refused_mappings, refused_images, refused_ksymbols, refused_jits; /* at a limit */
 };
 
@@ -116,9 +118,10 @@ void process_image_ready(struct process_table *table, struct process_image *imag
  * once a second: the first call after a mapping went notes the time. */
 struct process_image *process_image_idle(struct process_table *table, uint64_t now_ns, uint64_t least_ns);
 void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */
-size_t process_table_count(const struct process_table *table);
+bool process_table_unread(const struct process_table *table); /* some are to be read from /proc, at the next tick */
 void process_table_get_stats(const struct process_table *table, struct process_stats *ret_stats);
 /* A kernel symbol that came by KSYMBOL (BPF programs), also after it went; NULL: none. */
 const char *process_ksymbol(struct process_table *table, uint64_t address);
+uint64_t process_ksymbol_changes(const struct process_table *table); /* how often one came or went */
 
 #endif

@@ -70,6 +70,7 @@ void process_ksymbol_event(struct process_table *table, const struct sideband_ev
 
 	if (event->start >= event->end)
 		return;
+	table->stats.ksymbol_changes++;
 	if (event->unregister) {
 		if (first < table->ksymbol_count && table->ksymbols[first].start == event->start)
 			table->ksymbols[first].gone = true;
@@ -97,4 +98,9 @@ const char *process_ksymbol(struct process_table *table, uint64_t address)
 	if (at == table->ksymbol_count || table->ksymbols[at].start > address)
 		return NULL;
 	return intern_get(table->ksymbol_names, table->ksymbols[at].name);
+}
+
+uint64_t process_ksymbol_changes(const struct process_table *table)
+{
+	return table->stats.ksymbol_changes;
 }

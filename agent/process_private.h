@@ -56,7 +56,7 @@ struct process_table {
 	struct process_callbacks callbacks;
 	struct process_stats stats;
 	struct hmap pids; /* pid -> newest generation */
-	size_t entries, living;
+	size_t entries, living, serials; /* the last: given out */
 	struct process_entries dirty, ended;
 	uint32_t follow;
 

@@ -386,6 +386,11 @@ static void look_at_leaderless(struct process_table *table)
 	}
 }
 
+bool process_table_unread(const struct process_table *table)
+{
+	return table->unread.count;
+}
+
 void process_scan_tick(struct process_table *table, uint64_t now_ns)
 {
 	size_t count = table->unread.count < READS_A_TICK ? table->unread.count : READS_A_TICK;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define PUBLISH_GRACE_MS 100
+#define PUBLISH_WINDOW_MS 1000 /* a chunk of mapping tables that was not looked into for so long is unmapped */
 
 struct publish;
 

@@ -410,6 +410,7 @@ void publish_drop_image(struct publish *publish, uint32_t dir)
 						  .free_ns = clock_monotonic_ns() + PUBLISH_GRACE_MS * NS_PER_MS };
 
 		gone = *slot;
+		loader_forget_rules(publish->loader);
 		hmap_remove(&publish->dirs, &gone.dir);
 		if (entries.length)
 			(void)publish_extents_add(&publish->grave_entries, &entries);

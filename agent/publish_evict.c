@@ -86,6 +86,7 @@ static void clock_some(struct publish *publish, const struct clock_turn *turn)
 {
 	uint32_t count = publish->directory_used - publish->hand;
 	struct publish_view view;
+	bool unmarked = false;
 
 	count = count < CLOCK_PAGES ? count : CLOCK_PAGES;
 	if (publish_entries_open(publish, publish->hand, count, &view)) {
@@ -100,6 +101,7 @@ static void clock_some(struct publish *publish, const struct clock_turn *turn)
 			continue;
 		if (page.mark) {
 			page.mark = 0;
+			unmarked = true;
 			publish_entry_write(&view, i, page);
 			slot->since = turn->now_ms;
 		} else if (turn->now_ms - slot->since >= turn->least_ms) {
@@ -108,6 +110,8 @@ static void clock_some(struct publish *publish, const struct clock_turn *turn)
 		}
 	}
 	publish_view_close(&view);
+	if (unmarked)
+		loader_forget_rules(publish->loader);
 }
 
 static void clock_turn(struct publish *publish, const struct clock_turn *turn)

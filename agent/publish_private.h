@@ -23,8 +23,8 @@
 #define PUBLISH_VERIFY_MS 50
 #define PUBLISH_NO_PAGES 64 /* the directory's first entries stay empty: text that has no rows points there */
 
-/* A window into an mmapable map, open only while it is written: what stays mapped would count twice, as memory
- * of the map and of the agent. */
+/* A window into an mmapable map, open only while it is needed: what stays mapped counts twice, as memory of the map
+ * and of the agent. */
 struct publish_view {
 	char *data;
 	void *base;
@@ -97,6 +97,8 @@ struct publish {
 	int mapping_fds[PUBLISH_MAPPING_CHUNKS];
 	struct publish_space space;
 	struct hmap ranges; /* hash -> struct publish_range * */
+	struct publish_view window; /* of one mapping chunk, the last one used */
+	uint64_t window_chunk, window_ns; /* which, and when it was used */
 	STAILQ_HEAD(, publish_range) freed;
 	LIST_HEAD(, publish_entry) entries;
 	TAILQ_HEAD(, publish_entry) verify;

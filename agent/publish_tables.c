@@ -62,22 +62,31 @@ static size_t add_image(struct publish *publish, size_t count, const struct proc
 	return add_bare(publish, count, last + bias, end, bias);
 }
 
-static int range_view(struct publish *publish, const struct publish_range *range, struct publish_view *ret_view)
+/* The place of a table. To map and unmap it for each process would cost more than all else that is done for it, so
+ * its whole chunk stays mapped as long as tables come and go. */
+static int range_data(struct publish *publish, const struct publish_range *range, struct unwind_mapping **ret_data)
 {
-	return publish_view_open(publish->mapping_fds[range->chunk], range->first * sizeof(struct unwind_mapping),
-				 range->count * sizeof(struct unwind_mapping), ret_view);
+	int err;
+
+	if (!publish->window.base || publish->window_chunk != range->chunk) {
+		publish_view_close(&publish->window);
+		err = publish_view_open(publish->mapping_fds[range->chunk], 0,
+					UNWIND_MAPPING_CHUNK * sizeof(struct unwind_mapping), &publish->window);
+		if (err)
+			return err;
+		publish->window_chunk = range->chunk;
+	}
+	publish->window_ns = clock_monotonic_ns();
+	*ret_data = (struct unwind_mapping *)(void *)publish->window.data + range->first;
+	return 0;
 }
 
 static bool range_equals(struct publish *publish, const struct publish_range *range, uint32_t count)
 {
-	struct publish_view view;
-	bool equal;
+	struct unwind_mapping *data;
 
-	if (range->count != count || range_view(publish, range, &view))
-		return false;
-	equal = !memcmp(view.data, publish->scratch, count * sizeof(struct unwind_mapping));
-	publish_view_close(&view);
-	return equal;
+	return range->count == count && !range_data(publish, range, &data) &&
+	       !memcmp(data, publish->scratch, count * sizeof(*data));
 }
 
 static int take_space(struct publish *publish, struct publish_range *range)
@@ -100,18 +109,17 @@ static int take_space(struct publish *publish, struct publish_range *range)
 
 static int range_write(struct publish *publish, struct publish_range *range)
 {
-	struct publish_view view;
+	struct unwind_mapping *data;
 	int err = take_space(publish, range);
 
 	if (err)
 		return err;
-	err = range_view(publish, range, &view);
+	err = range_data(publish, range, &data);
 	if (err) {
 		publish_space_give(&publish->space, range->count, range->chunk, range->first);
 		return err;
 	}
-	memcpy(view.data, publish->scratch, range->count * sizeof(struct unwind_mapping));
-	publish_view_close(&view);
+	memcpy(data, publish->scratch, range->count * sizeof(*data));
 	return 0;
 }
 
@@ -339,6 +347,8 @@ void publish_tick(struct publish *publish, uint64_t now_ns)
 		publish_space_give(&publish->space, range->count, range->chunk, range->first);
 		free(range);
 	}
+	if (publish->window.base && now_ns > publish->window_ns + PUBLISH_WINDOW_MS * NS_PER_MS)
+		publish_view_close(&publish->window);
 	pthread_mutex_unlock(&publish->tables_lock);
 }
 
@@ -347,6 +357,7 @@ void publish_tables_done(struct publish *publish)
 	struct publish_entry *entry;
 	struct publish_range *range;
 
+	publish_view_close(&publish->window);
 	while ((entry = LIST_FIRST(&publish->entries))) {
 		LIST_REMOVE(entry, link);
 		if (entry->range && !--entry->range->refs)

@@ -296,5 +296,6 @@ void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats)
 		.cpu_ns = spawn_cpu_ns(), .images = atomic_load(&resolve->images_opened), .failed = atomic_load(&resolve->failed),
 		.children = atomic_load(&resolve->children_alive), .deaths = atomic_load(&resolve->deaths),
 		.quarantined = atomic_load(&resolve->quarantined), .timeouts = atomic_load(&resolve->timeouts),
+		.stuck = open_stuck(),
 	};
 }

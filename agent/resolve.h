@@ -42,7 +42,7 @@ struct resolve_callbacks {
 };
 
 struct resolve_stats {
-	uint64_t children; /* alive now; the others are totals */
+	uint64_t children, stuck; /* alive, hanging in an open now; the others are totals */
 	uint64_t cpu_ns; /* of the symbolizers that have ended and of their parent */
 	uint64_t images, failed, deaths, quarantined, timeouts;
 };

@@ -5,10 +5,8 @@
  */
 #include "sampler.h"
 
-#include "base/buf.h"
 #include "base/clean.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "sampler_private.h"
 
 #include <errno.h>
@@ -26,7 +24,7 @@ struct sampler {
 	bool started;
 	uint64_t period_ns;
 	uint64_t busy_from_ns;
-	int fds[SAMPLER_MAX_CPUS]; /* -1: no event on this CPU */
+	int fds[CPUS_MAX]; /* -1: no event on this CPU */
 };
 
 static int open_event(const struct sampler *sampler, int cpu)
@@ -47,25 +45,15 @@ static int open_event(const struct sampler *sampler, int cpu)
 	return steal_fd(&fd);
 }
 
-static int read_online(bool online[SAMPLER_MAX_CPUS])
-{
-	auto_buf struct buf text = { 0 };
-	int error = file_read(-1, "/sys/devices/system/cpu/online", 65536, &text);
-
-	if (error)
-		return error;
-	return sampler_parse_cpus(text.length ? text.data : "", online);
-}
-
 /* The number of CPUs opened; *ret_error the last failure. */
-static int open_missing(struct sampler *sampler, const bool online[SAMPLER_MAX_CPUS], int *ret_error)
+static int open_missing(struct sampler *sampler, const struct cpus *cpus, int *ret_error)
 {
 	int opened = 0;
 
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++) {
+	for (int cpu = 0; cpu < (int)cpus->end; cpu++) {
 		int fd;
 
-		if (!online[cpu] || sampler->fds[cpu] >= 0)
+		if (!cpus->online[cpu] || sampler->fds[cpu] >= 0)
 			continue;
 		fd = open_event(sampler, cpu);
 		if (fd < 0) {
@@ -98,8 +86,8 @@ static int explain(int result, char *error, size_t error_size)
 
 int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, char *error, size_t error_size)
 {
-	bool online[SAMPLER_MAX_CPUS] = { false };
 	struct sampler *sampler;
+	struct cpus cpus;
 	int result;
 
 	if (opts->frequency < 1 || opts->frequency > 2000) {
@@ -111,10 +99,10 @@ int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, 
 		return -ENOMEM;
 	sampler->program_fd = opts->program_fd;
 	sampler->period_ns = NS_PER_S / opts->frequency;
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+	for (int cpu = 0; cpu < CPUS_MAX; cpu++)
 		sampler->fds[cpu] = -1;
-	result = read_online(online);
-	if (!result && !open_missing(sampler, online, &result) && !result)
+	result = cpus_read_online(&cpus);
+	if (!result && !open_missing(sampler, &cpus, &result) && !result)
 		result = -ENODEV;
 	if (!sampler_cpus(sampler)) {
 		sampler_close(sampler);
@@ -127,7 +115,7 @@ int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, 
 int sampler_start(struct sampler *sampler)
 {
 	sampler->started = true;
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+	for (int cpu = 0; cpu < CPUS_MAX; cpu++)
 		if (sampler->fds[cpu] >= 0 && ioctl(sampler->fds[cpu], PERF_EVENT_IOC_ENABLE, 0))
 			return -errno;
 	sampler->busy_from_ns = sampler_read_busy_ns();
@@ -138,27 +126,24 @@ void sampler_close(struct sampler *sampler)
 {
 	if (!sampler)
 		return;
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+	for (int cpu = 0; cpu < CPUS_MAX; cpu++)
 		if (sampler->fds[cpu] >= 0)
 			close(sampler->fds[cpu]);
 	free(sampler);
 }
 
 /* An event of a CPU that went offline never counts again, so it is closed and, once back, opened anew. */
-int sampler_tick(struct sampler *sampler)
+int sampler_tick(struct sampler *sampler, const struct cpus *cpus)
 {
-	bool online[SAMPLER_MAX_CPUS] = { false };
-	int error = read_online(online), opened;
+	int error = 0, opened;
 
-	if (error)
-		return error;
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++) {
-		if (online[cpu] || sampler->fds[cpu] < 0)
+	for (int cpu = 0; cpu < CPUS_MAX; cpu++) {
+		if (cpus->online[cpu] || sampler->fds[cpu] < 0)
 			continue;
 		close(sampler->fds[cpu]);
 		sampler->fds[cpu] = -1;
 	}
-	opened = open_missing(sampler, online, &error);
+	opened = open_missing(sampler, cpus, &error);
 	return opened ? opened : error;
 }
 
@@ -166,7 +151,7 @@ unsigned sampler_cpus(const struct sampler *sampler)
 {
 	unsigned count = 0;
 
-	for (int cpu = 0; cpu < SAMPLER_MAX_CPUS; cpu++)
+	for (int cpu = 0; cpu < CPUS_MAX; cpu++)
 		count += sampler->fds[cpu] >= 0;
 	return count;
 }

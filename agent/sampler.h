@@ -6,6 +6,8 @@
 #ifndef SAMPLER_H
 #define SAMPLER_H
 
+#include "base/cpus.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +21,8 @@ struct sampler_opts {
 int sampler_open(const struct sampler_opts *opts, struct sampler **ret_sampler, char *error, size_t error_size);
 int sampler_start(struct sampler *sampler); /* opened events wait for it; needs no privilege. 0 or -errno */
 void sampler_close(struct sampler *sampler); /* sampling stops; accepts NULL */
-int sampler_tick(struct sampler *sampler);   /* call about once a second: >0 CPUs re-opened, 0, -errno */
+/* Call about once a second with the CPUs that are online now: >0 re-opened, 0, -errno */
+int sampler_tick(struct sampler *sampler, const struct cpus *cpus);
 unsigned sampler_cpus(const struct sampler *sampler);
 /* CPU time that could have been sampled so far: busy time of the CPUs (user, nice, system, irq, softirq, steal
  * excluded) since opening, from /proc/stat. */

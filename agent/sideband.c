@@ -6,22 +6,19 @@
  */
 #include "sideband.h"
 
-#include "base/buf.h"
-#include "base/clean.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "sideband_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
-#define MAX_CPUS 4096
 #define HEADER_BYTES sizeof(struct perf_event_header)
 
 struct ring {
@@ -126,18 +123,10 @@ static struct ring *ring_find(struct sideband *sideband, size_t cpu)
 	return NULL;
 }
 
-static int read_online(uint8_t online[MAX_CPUS])
-{
-	auto_buf struct buf text = { 0 };
-	int err = file_read(AT_FDCWD, "/sys/devices/system/cpu/online", 65536, &text);
-
-	return err ? err : sideband_parse_cpus(text.data, online, MAX_CPUS);
-}
-
 int sideband_open(struct sideband **ret_sideband, char *error, size_t error_size)
 {
 	struct sideband *sideband = calloc(1, sizeof(*sideband));
-	uint8_t online[MAX_CPUS];
+	struct cpus cpus;
 	int err = -ENOMEM;
 
 	if (!sideband)
@@ -150,9 +139,9 @@ int sideband_open(struct sideband **ret_sideband, char *error, size_t error_size
 		err = -errno;
 		goto fail;
 	}
-	err = read_online(online);
-	for (size_t cpu = 0; err >= 0 && cpu < MAX_CPUS; cpu++) {
-		err = online[cpu] ? ring_open(sideband, (int)cpu) : 0;
+	err = cpus_read_online(&cpus);
+	for (size_t cpu = 0; err >= 0 && cpu < cpus.end; cpu++) {
+		err = cpus.online[cpu] ? ring_open(sideband, (int)cpu) : 0;
 		if (err == -ENODEV) /* went offline meanwhile */
 			err = 0;
 	}
@@ -284,13 +273,18 @@ static void close_emptied(struct sideband *sideband)
 	sideband->count = kept;
 }
 
-int sideband_read(struct sideband *sideband, uint64_t until_ns, sideband_fn take, void *context)
+/* Edge-triggered: without this a dead event (its CPU went) would keep the descriptor readable. */
+void sideband_woken(struct sideband *sideband)
 {
 	struct epoll_event woken[64];
+
+	epoll_wait(sideband->epoll, woken, 64, 0);
+}
+
+int sideband_read(struct sideband *sideband, uint64_t until_ns, sideband_fn take, void *context)
+{
 	int count = tell_opened(sideband, take, context);
 
-	/* Edge-triggered: without this a dead event (its CPU went) would keep the descriptor readable. */
-	epoll_wait(sideband->epoll, woken, 64, 0);
 	for (size_t at = 0; at < sideband->count; at++) {
 		struct ring *ring = &sideband->rings[at];
 
@@ -314,23 +308,20 @@ int sideband_read(struct sideband *sideband, uint64_t until_ns, sideband_fn take
 	return count;
 }
 
-int sideband_tick(struct sideband *sideband)
+int sideband_tick(struct sideband *sideband, const struct cpus *cpus)
 {
-	uint8_t online[MAX_CPUS];
-	int changed = 0, err = read_online(online);
+	int changed = 0, err;
 
-	if (err < 0)
-		return err;
 	for (size_t at = 0; at < sideband->count; at++) {
 		struct ring *ring = &sideband->rings[at];
 
-		if (!ring->gone && !online[ring->cpu]) {
+		if (!ring->gone && !cpus->online[ring->cpu]) {
 			ring->gone = true;
 			changed++;
 		}
 	}
-	for (size_t cpu = 0; cpu < MAX_CPUS; cpu++) {
-		if (!online[cpu] || ring_find(sideband, cpu))
+	for (size_t cpu = 0; cpu < cpus->end; cpu++) {
+		if (!cpus->online[cpu] || ring_find(sideband, cpu))
 			continue;
 		err = ring_open(sideband, (int)cpu);
 		if (err == -ENODEV)

@@ -6,6 +6,8 @@
 #ifndef SIDEBAND_H
 #define SIDEBAND_H
 
+#include "base/cpus.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,9 +40,10 @@ typedef void (*sideband_fn)(void *context, const struct sideband_event *event);
 int sideband_open(struct sideband **ret_sideband, char *error, size_t error_size);
 void sideband_close(struct sideband *sideband); /* accepts NULL */
 int sideband_epoll_fd(const struct sideband *sideband); /* readable when a ring is filling up */
+void sideband_woken(struct sideband *sideband); /* it was readable: call this, then read */
 /* Hands out, in order of time, everything older than `until_ns` (leave 2 ms for writers on other CPUs);
  * returns the number of events. */
 int sideband_read(struct sideband *sideband, uint64_t until_ns, sideband_fn take, void *context);
-int sideband_tick(struct sideband *sideband); /* CPUs that came or went */
+int sideband_tick(struct sideband *sideband, const struct cpus *cpus); /* those online now; how many came or went */
 
 #endif

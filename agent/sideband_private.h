@@ -24,7 +24,5 @@ struct sideband_trailer {
 bool sideband_parse(char *record, size_t size, int cpu, struct sideband_event *ret_event);
 /* The time of a record, 0 when it is too short to carry one. */
 uint64_t sideband_record_time(const char *record, size_t size);
-/* "0-3,7" to one byte a CPU; the number of CPUs, or -EINVAL. */
-int sideband_parse_cpus(const char *list, uint8_t *online, size_t limit);
 
 #endif

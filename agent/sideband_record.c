@@ -173,33 +173,3 @@ bool sideband_parse(char *record, size_t size, int cpu, struct sideband_event *r
 		*ret_event = event;
 	return wanted;
 }
-
-int sideband_parse_cpus(const char *list, uint8_t *online, size_t limit)
-{
-	int count = 0;
-
-	memset(online, 0, limit);
-	while (*list && *list != '\n') {
-		char *end;
-		unsigned long first = strtoul(list, &end, 10), last = first;
-
-		if (end == list)
-			return -EINVAL;
-		if (*end == '-') {
-			list = end + 1;
-			last = strtoul(list, &end, 10);
-			if (end == list)
-				return -EINVAL;
-		}
-		if (last < first || last >= limit)
-			return -EINVAL;
-		for (; first <= last; first++) {
-			count += !online[first];
-			online[first] = 1;
-		}
-		list = *end == ',' ? end + 1 : end;
-		if (*end && *end != ',' && *end != '\n')
-			return -EINVAL;
-	}
-	return count ? count : -EINVAL;
-}

@@ -29,12 +29,35 @@ struct {
 	__type(value, struct snapshot_scratch);
 } snapshot_scratch SEC(".maps");
 
-/* Records of abi/snapshot.h. Written by the sampler without waking anyone, read by agent/snapshot; sized by
- * agent/loader. Full: no copy, counted in sample_counters.snapshots_full. */
+/* Records of abi/snapshot.h. Written by the sampler, read by agent/snapshot; sized by agent/loader. Full: no copy,
+ * counted in sample_counters.snapshots_full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } snapshots SEC(".maps");
+
+/* From when on a copy wakes the reader. Written by the pipeline, which has read all there was a moment ago, and by the
+ * copy that woke it. */
+__u64 copies_wake_ns = 0;
+
+static __always_inline int is_old(const struct walk *walk)
+{
+	return walk->reason == REASON_NO_MAPPING && walk->value.last_ns - walk->key.start_ns > SNAPSHOT_YOUNG_NS;
+}
+
+/* A process nobody knows yet must not wait for its table until the agent wakes up by itself. Not worth a waking is each
+ * of the copies that come with many of them, nor what stays unknown for ever. */
+static __always_inline __u64 wake_or_not(const struct snapshot_scratch *scratch, const struct walk *walk)
+{
+	volatile __u64 *wake_ns = &copies_wake_ns;
+	__u64 now = walk->value.last_ns;
+
+	if ((now < *wake_ns || (is_old(walk) && scratch->old_copies > SNAPSHOT_OLD_WAKES)) &&
+	    bpf_ringbuf_query(&snapshots, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&snapshots, BPF_RB_RING_SIZE) / 2)
+		return BPF_RB_NO_WAKEUP;
+	*wake_ns = now + SNAPSHOT_WAKE_NS;
+	return BPF_RB_FORCE_WAKEUP;
+}
 
 /* What stays unknown to user space (memory nobody told of) must not cost a copy each time. Rows that are about to be
  * there do not. */
@@ -46,8 +69,7 @@ static __always_inline int within_rate(struct snapshot_scratch *scratch, const s
 		scratch->since_ns = now;
 		scratch->copies = scratch->old_copies = 0;
 	}
-	if (walk->reason == REASON_NO_MAPPING && now - walk->key.start_ns > SNAPSHOT_YOUNG_NS &&
-	    scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
+	if (is_old(walk) && scratch->old_copies++ >= SNAPSHOT_OLD_RATE)
 		return 0;
 	return scratch->copies++ < SNAPSHOT_RATE;
 }
@@ -128,7 +150,7 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	if (done > SNAPSHOT_BYTES)
 		return 0;
 	snapshot->bytes = done;
-	if (bpf_ringbuf_output(&snapshots, snapshot, sizeof(*snapshot) + done, BPF_RB_NO_WAKEUP)) {
+	if (bpf_ringbuf_output(&snapshots, snapshot, sizeof(*snapshot) + done, wake_or_not(scratch, walk))) {
 		counted->snapshots_full++;
 		return 0;
 	}

@@ -13,6 +13,10 @@
 #define INDEX_BITS 12 /* halvings that find one of UNWIND_MAX_PROCESS_MAPPINGS */
 _Static_assert(1 << INDEX_BITS >= UNWIND_MAX_PROCESS_MAPPINGS, "the search for a mapping is too short");
 
+/* What processors remember of rules counts as long as this stays. Raised by agent/publish: before entries of the
+ * directory get another meaning, and when it has taken away pages' marks, which a search alone puts back. */
+__u64 rules_epoch = 1; /* 0 would be that of words never written */
+
 /*
  * Reads the word at `address` into walk->word and refills the window with what lies around it: from 56 bytes
  * below, where a saved rbp is, up to the end of the page at most. A read is all or nothing, so a window that
@@ -119,19 +123,6 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	return 0;
 }
 
-/* The word where a rule is kept, and what its upper 48 bits are then: of the address, and of the directory's entry
- * but for its mark, which is another once the page's rows are. */
-static __always_inline __u64 *known_rule(struct walk *walk, __u64 entry, __u32 index, __u64 vaddr, __u64 *ret_tag)
-{
-	__u64 place = (__u64)index << UNWIND_PAGE_BITS | (vaddr & ((1U << UNWIND_PAGE_BITS) - 1)), slot;
-
-	slot = place ^ place >> 13;
-	entry &= ~(0xffULL << 24);
-	*ret_tag = (entry * 0x9e3779b97f4a7c15ULL + place) * 0xd6e8feb86659fd93ULL & ~0xffffULL;
-	UNWIND_HIDE(slot);
-	return &walk->known_rules[slot & (WALK_KNOWN_RULES - 1)];
-}
-
 /* The entry's block is not built: says so once, until the agent takes the mark away. */
 __attribute__((noinline)) int walk_want_page(__u32 index)
 {
@@ -147,16 +138,26 @@ __attribute__((noinline)) int walk_want_page(__u32 index)
 	return 0;
 }
 
-/* 0 and the rule, or the reason why there is none. The block may be given up meanwhile: its entry is read again. */
-static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u16 *ret_rule)
+/* Where a frame's rule is kept; *ret_tag: what the word then is but for the rule. */
+static __always_inline __u64 *known_rule(struct walk *walk, __u64 place, __u64 *ret_tag)
 {
-	__u32 zero = 0, chunk, index = walk->at.dir + (__u32)(vaddr >> UNWIND_PAGE_BITS);
+	__u64 slot = place ^ place >> 13;
+
+	*ret_tag = (place + walk->known_base) << 16;
+	UNWIND_HIDE(slot);
+	return &walk->known_rules[slot & (WALK_KNOWN_RULES - 1)];
+}
+
+/* 0 and walk->rule, or the reason why there is none. The block may be given up meanwhile: its entry is read again. */
+__attribute__((noinline)) int walk_search(struct walk *walk, __u64 place)
+{
+	__u32 zero = 0, chunk, index = (__u32)(place >> UNWIND_PAGE_BITS);
 	struct unwind_page *page = bpf_map_lookup_elem(&directory, &index);
 	__u64 entry, tag, *known;
 	const void *block;
 	void *inner;
 
-	if (!page)
+	if (!walk || !page)
 		return REASON_NO_TABLE;
 	entry = *(const volatile __u64 *)page;
 	chunk = entry & 0xffff;
@@ -168,11 +169,6 @@ static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u
 	}
 	if (!(entry >> 24 & 0xff))
 		page->mark = 1;
-	known = known_rule(walk, entry, index, vaddr, &tag);
-	if (!((*known ^ tag) >> 16)) {
-		*ret_rule = (__u16)*known;
-		return REASON_NONE;
-	}
 	chunk--;
 	inner = bpf_map_lookup_elem(&rows, &chunk);
 	if (!inner)
@@ -180,16 +176,32 @@ static __always_inline enum reason find_rule(struct walk *walk, __u64 vaddr, __u
 	block = bpf_map_lookup_elem(inner, &zero);
 	if (!block)
 		return REASON_NO_TABLE;
-	*ret_rule = unwind_find_rule(block, (__u32)(entry >> 32), vaddr & ((1U << UNWIND_PAGE_BITS) - 1));
+	walk->rule = unwind_find_rule(block, (__u32)(entry >> 32), place & ((1U << UNWIND_PAGE_BITS) - 1));
 	if ((*(const volatile __u32 *)page ^ (__u32)entry) & 0xffffff) {
 		page->mark = 0; /* ours may have come after the block went, and must not pass for a wish */
 		return REASON_NO_TABLE;
 	}
-	if (*ret_rule == UNWIND_RULE_NONE)
+	if (walk->rule == UNWIND_RULE_NONE)
 		return REASON_NO_RULE;
-	*known = tag | *ret_rule;
+	known = known_rule(walk, place, &tag);
+	*known = tag | walk->rule;
 	walk->searched++;
 	return REASON_NONE;
+}
+
+/* 0 and the rule, or the reason why there is none. `place` is the pc's in the directory's text, page by page. */
+static __always_inline enum reason find_rule(struct walk *walk, __u64 place, __u16 *ret_rule)
+{
+	__u64 tag, known = *known_rule(walk, place, &tag);
+	enum reason reason;
+
+	if (known - tag <= 0xffff) {
+		*ret_rule = (__u16)known;
+		return REASON_NONE;
+	}
+	reason = walk_search(walk, place);
+	*ret_rule = walk->rule;
+	return reason;
 }
 
 __attribute__((noinline)) int walk_linked(struct walk *walk)
@@ -211,7 +223,7 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	enum reason reason = REASON_NO_TABLE;
 
 	if (!(walk->at.flags & (UNWIND_MAPPING_NO_TABLE | UNWIND_MAPPING_ANON)))
-		reason = find_rule(walk, pc - walk->at.bias, &rule);
+		reason = find_rule(walk, pc - walk->at.bias + ((__u64)walk->at.dir << UNWIND_PAGE_BITS), &rule);
 	walk->doubt = reason;
 	if (reason) {
 		walk->reason = reason;
@@ -318,6 +330,7 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 	walk->window_limit = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
+	walk->known_base = *(const volatile __u64 *)&rules_epoch * 0x9e3779b97f4a7c15ULL;
 	bpf_loop(knobs.max_steps, walk_frame, &loop, 0);
 	walk->walked = walk->depth;
 	if (walk->depth > SAMPLE_MAX_DEPTH)

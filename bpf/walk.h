@@ -16,8 +16,9 @@
 #define UNWIND_HIDE(value) asm volatile("" : "+r"(value))
 #include "unwind_row.h"
 
-/* The rules met last, by pc: a word is a tag above UNWIND_RULE's 16 bits. The same return addresses come again and
- * again, and one load is less than a search. With the rest of a walk it fits the kernel's largest per-CPU value. */
+/* The rules met last: a word is the place in the directory's text, moved by the epoch, above a rule's 16 bits. The
+ * same return addresses come again and again, and one load is less than a search. With the rest of a walk it fits the
+ * kernel's largest per-CPU value. */
 #define WALK_KNOWN_RULES 2048
 
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
@@ -38,6 +39,7 @@ struct walk {
 	__u32 walked;     /* frames met */
 	__u32 searched;   /* of these whose rule had to be looked for in the rows */
 	__u32 reason;     /* why the walk ended */
+	__u32 rule;       /* what walk_search found */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
 	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that
 	 * keeps its processor within the same two, so they outlive a run: as long as the table does. */
@@ -46,6 +48,7 @@ struct walk {
 	struct sample_key key;
 	struct stack_key stack;
 	struct sample_value value;
+	__u64 known_base; /* added to the places in: */
 	__u64 known_rules[WALK_KNOWN_RULES];
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
 	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */

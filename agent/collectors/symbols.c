@@ -21,6 +21,9 @@ static int collect(const struct host_view *view, struct metric_set *set)
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_symbolizer_deaths_total",
 					    "Symbolizer processes that ended before they were told to.");
 	error = error ?: metric_add_count(set, view->symbolizer_deaths, NULL);
+	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_symbolizer_timeouts_total",
+					    "Symbolizer processes ended because their answer took too long.");
+	error = error ?: metric_add_count(set, view->symbolizer_timeouts, NULL);
 	error = error ?: metric_family_open(set, METRIC_COUNTER, "wick_images_quarantined_total",
 					    "Times an image was left alone for a while because it killed its symbolizer.");
 	return error ?: metric_add_count(set, view->symbolizer_quarantined, NULL);

@@ -17,6 +17,8 @@
 #define SNAPSHOT_RATE 200     /* copies a second and CPU */
 #define SNAPSHOT_OLD_RATE 20  /* of these for unknown addresses in processes older than SNAPSHOT_YOUNG_NS */
 #define SNAPSHOT_YOUNG_NS 10000000000ULL
+#define SNAPSHOT_OLD_WAKES 4  /* and how many of the latter may wake the agent */
+#define SNAPSHOT_WAKE_NS 25000000ULL /* least time between two wakings of the agent for their sake */
 
 struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u64 id;

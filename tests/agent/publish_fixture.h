@@ -21,7 +21,13 @@
 
 struct loader {
 	int fds[LOADER_MAP_COUNT];
+	uint64_t forgot; /* how often rules were to be forgotten */
 };
+
+void loader_forget_rules(struct loader *loader)
+{
+	loader->forgot++;
+}
 
 int loader_map_fd(const struct loader *loader, enum loader_map map)
 {

@@ -311,9 +311,40 @@ static void test_promtool(void **state)
 	assert_int_equal(pclose(tool), 0);
 }
 
+static void what_was_refused_is_told_apart(void **state)
+{
+	struct host_view view = make_view();
+	const struct { const char *name; uint64_t *value; } numbers[] = {
+		{ "wick_processes_refused_total", &view.processes_refused },
+		{ "wick_process_repairs_total", &view.process_repairs },
+		{ "wick_mappings_refused_total", &view.mappings_refused },
+		{ "wick_mapping_tables_shared_total", &view.tables_shared },
+		{ "wick_kernel_symbols_refused_total", &view.ksymbols_refused },
+		{ "wick_generated_code_refused_total", &view.jits_refused },
+		{ "wick_cgroup_events_lost_total", &view.cgroup_events_lost },
+		{ "wick_images_refused_total", &view.images_refused },
+		{ "wick_opens_stuck", &view.opens_stuck },
+		{ "wick_frames_waiting", &view.frames_waiting },
+		{ "wick_frame_cache_hits_total", &view.frame_hits },
+		{ "wick_frame_cache_misses_total", &view.frame_misses },
+		{ "wick_frame_cache_evictions_total", &view.frame_evictions },
+		{ "wick_symbolizer_timeouts_total", &view.symbolizer_timeouts },
+	};
+	struct metric_set *set;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		*numbers[i].value = 1000 + i;
+	set = metrics_collect(&view);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		assert_int_equal(value_of(find_sample(set, numbers[i].name, NULL, "")), 1000 + i);
+	metric_set_free(set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_refused_is_told_apart),
 		cmocka_unit_test(test_label_repair), cmocka_unit_test(test_label_cut),
 		cmocka_unit_test(test_set),          cmocka_unit_test(test_equal_series),
 		cmocka_unit_test(test_samples_and_stacks), cmocka_unit_test(test_containers),

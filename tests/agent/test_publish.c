@@ -251,6 +251,43 @@ static void a_full_map_is_told(void **state)
 		publish_forget(f->publish, &processes[i]);
 }
 
+/* Tables of the largest size over two chunks, looked into by turns through the one window. */
+static void the_window_follows_and_closes(void **state)
+{
+	struct fixture *f = need(state);
+	size_t count = UNWIND_MAX_PROCESS_MAPPINGS, tables = UNWIND_MAPPING_CHUNK / count + 2;
+	auto_free struct process_mapping *mappings = calloc(count, sizeof(*mappings));
+	auto_free struct unwind_mapping *read = calloc(count, sizeof(*read));
+	auto_free struct process *processes = calloc(2 * tables, sizeof(*processes));
+	uint32_t chunks = 0;
+
+	for (uint32_t i = 0; i < 2 * tables; i++) { /* each table is met twice: written, then found to be there */
+		for (size_t at = 0; at < count; at++)
+			mappings[at] = (struct process_mapping){ (at + 1) << 16, ((at + 1) << 16) + ((i % tables + 1) << 12),
+								 0, &plain_image, 1 };
+		processes[i] = (struct process){ .pid = 3000 + i, .from_ns = 5, .until_ns = UINT64_MAX, .known_ns = 6,
+						 .mapping_count = count, .mappings = mappings };
+		assert_int_equal(publish_process(f->publish, &processes[i]), 0);
+	}
+	for (uint32_t i = 0; i < 2 * tables; i++) {
+		struct unwind_process value = read_process(f, 3000 + i), twin = read_process(f, 3000 + i % tables);
+
+		assert_true(value.chunk == twin.chunk && value.first == twin.first);
+		read_mappings(f, &value, read);
+		for (size_t at = 0; at < count; at++)
+			assert_int_equal(read[at].end - read[at].start, (i % tables + 1) << 12);
+		chunks |= 1U << value.chunk;
+	}
+	assert_int_equal(chunks, 3);
+	assert_non_null(f->publish->window.base);
+	publish_tick(f->publish, f->publish->window_ns + PUBLISH_WINDOW_MS * NS_PER_MS);
+	assert_non_null(f->publish->window.base);
+	publish_tick(f->publish, f->publish->window_ns + PUBLISH_WINDOW_MS * NS_PER_MS + 1);
+	assert_null(f->publish->window.base);
+	for (uint32_t i = 0; i < 2 * tables; i++)
+		publish_forget(f->publish, &processes[i]);
+}
+
 /* The allocator of places alone: no two overlap, and all that was given back is one piece again. */
 static void places_never_overlap(void **state)
 {
@@ -302,6 +339,7 @@ int main(void)
 		TEST(generations_do_not_overwrite_younger_ones),
 		TEST(too_many_mappings_are_cut),
 		TEST(a_full_map_is_told),
+		TEST(the_window_follows_and_closes),
 		cmocka_unit_test(places_never_overlap),
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists of CPUs, busy time, and the sentences for what a user can do wrong. */
+/* Busy time, and the sentences for what a user can do wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,36 +11,6 @@
 
 #include "sampler.h"
 #include "sampler_private.h"
-
-static void lists_of_cpus(void **state)
-{
-	static const struct {
-		const char *text, *bits; /* the first eight */
-		int result;
-	} table[] = {
-		{ "0\n", "10000000", 0 },
-		{ "0-3\n", "11110000", 0 },
-		{ "0-1,3,5-6\n", "11010110", 0 },
-		{ "7", "00000001", 0 },
-		{ "", "00000000", -EINVAL },
-		{ "\n", "00000000", -EINVAL },
-		{ "1-", "00000000", -EINVAL },
-		{ "0,", "10000000", -EINVAL },
-		{ "0 1", "10000000", -EINVAL },
-		{ "-1", "00000000", -EINVAL },
-		{ "0,4096", "10000000", -EINVAL },
-		{ "0-99999999999999999999", "00000000", -EINVAL },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		bool online[SAMPLER_MAX_CPUS] = { false };
-
-		assert_int_equal(sampler_parse_cpus(table[i].text, online), table[i].result);
-		for (int cpu = 0; cpu < 8; cpu++)
-			assert_int_equal(online[cpu], table[i].bits[cpu] == '1');
-	}
-}
 
 static void busy_time_leaves_idle_and_steal_out(void **state)
 {
@@ -73,7 +43,6 @@ static void bad_options_are_explained(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lists_of_cpus),
 		cmocka_unit_test(busy_time_leaves_idle_and_steal_out),
 		cmocka_unit_test(bad_options_are_explained),
 	};

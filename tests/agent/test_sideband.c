@@ -154,22 +154,6 @@ static void short_records_are_refused(void **state)
 	assert_int_equal(sideband_record_time("", 0), 0);
 }
 
-static void cpu_lists(void **state)
-{
-	uint8_t online[64];
-
-	(void)state;
-	assert_int_equal(sideband_parse_cpus("0-2,5,7-8\n", online, 64), 6);
-	assert_true(online[0] && online[2] && !online[3] && online[5] && online[8] && !online[9]);
-	assert_int_equal(sideband_parse_cpus("0\n", online, 64), 1);
-	assert_int_equal(sideband_parse_cpus("", online, 64), -EINVAL);
-	assert_int_equal(sideband_parse_cpus("0-64", online, 64), -EINVAL);
-	assert_int_equal(sideband_parse_cpus("3-1", online, 64), -EINVAL);
-	assert_int_equal(sideband_parse_cpus("a", online, 64), -EINVAL);
-	assert_int_equal(sideband_parse_cpus("1;2", online, 64), -EINVAL);
-	assert_int_equal(sideband_parse_cpus("1-", online, 64), -EINVAL);
-}
-
 /* ---- the real stream ---- */
 struct seen {
 	uint32_t pid;
@@ -236,6 +220,7 @@ static void a_short_process_is_told_whole(void **state)
 	struct sideband *sideband = open_or_skip();
 	struct stat status;
 	struct seen seen = { 0 };
+	struct cpus cpus;
 	uint64_t before;
 
 	(void)state;
@@ -256,7 +241,8 @@ static void a_short_process_is_told_whole(void **state)
 	assert_int_equal(seen.vdsos, 1);
 	assert_true(seen.last_ns > before && seen.last_ns < clock_monotonic_ns());
 	assert_int_equal(seen.unordered, 0);
-	assert_int_equal(sideband_tick(sideband), 0);
+	assert_int_equal(cpus_read_online(&cpus), 0);
+	assert_int_equal(sideband_tick(sideband, &cpus), 0);
 	sideband_close(sideband);
 }
 
@@ -344,7 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_are_read), cmocka_unit_test(short_records_are_refused),
 		cmocka_unit_test(a_symbol_too_long_has_its_time),
-		cmocka_unit_test(cpu_lists), cmocka_unit_test(a_short_process_is_told_whole),
+		cmocka_unit_test(a_short_process_is_told_whole),
 		cmocka_unit_test(rings_are_merged_by_time),
 		cmocka_unit_test(a_filling_ring_wakes_and_a_full_one_tells),
 		cmocka_unit_test(programs_have_symbols),

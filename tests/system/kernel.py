@@ -68,6 +68,12 @@ class Map(Object):
         bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("IIQQQ", self.fd, 0, ctypes.addressof(index), ctypes.addressof(raw), 0))
         return [raw.raw[size * cpu:size * (cpu + 1)] for cpu in range(cpus)]
 
+    def has(self, key):
+        try:
+            return bool(self.values(key))
+        except FileNotFoundError:
+            return False
+
 
 def find(kind, pid, name):
     for path in glob.glob(f"/proc/{pid}/fdinfo/*"):
