@@ -44,7 +44,8 @@ struct aggregate {
 	struct hmap label_slots, stack_slots, sample_slots;
 	struct array labels, stacks, samples, frames;
 	uint32_t notes[REASON_COUNT]; /* frame ids of [truncated: …], 0: not made yet */
-	uint32_t unknown_note, gap_note;
+	uint32_t unknown_note, gap_note, stale_note, overflow_note; /* likewise */
+	uint64_t stale; /* samples that end in the latter */
 	uint32_t scratch[STACK_MAX_FRAMES];
 };
 
@@ -138,10 +139,29 @@ static uint32_t gap_frame(struct aggregate *aggregate)
 	return aggregate->gap_note;
 }
 
-static uint32_t user_frame(struct aggregate *aggregate, struct process *process, uint64_t frame)
+/* In place of frames that were found with, or may be of, what lay at an address before. */
+static uint32_t stale_frame(struct aggregate *aggregate)
 {
-	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr = false;
-	uint64_t address = frame & ~SAMPLE_FRAME_EXACT, vaddr;
+	if (!aggregate->stale_note)
+		aggregate->stale_note = names_note(aggregate->opts.names, "[stale mapping]");
+	return aggregate->stale_note;
+}
+
+/* All files that the table of images had no room for. */
+static uint32_t overflow_frame(struct aggregate *aggregate)
+{
+	if (!aggregate->overflow_note)
+		aggregate->overflow_note = names_note(aggregate->opts.names, "[too many files]");
+	return aggregate->overflow_note;
+}
+
+/* *ret_misread: what the walk found behind this frame is not to be believed. */
+static uint32_t user_frame(struct aggregate *aggregate, const struct drain_sample *sample, struct process *process,
+			   uint64_t frame, bool *ret_misread)
+{
+	bool exact = frame & SAMPLE_FRAME_EXACT, is_vaddr;
+	uint64_t address = frame & ~SAMPLE_FRAME_EXACT, at = exact ? address : address - 1, vaddr;
+	const struct process_mapping *mapping;
 	struct process_image *image;
 	uint32_t id;
 
@@ -149,15 +169,25 @@ static uint32_t user_frame(struct aggregate *aggregate, struct process *process,
 		return gap_frame(aggregate);
 	if (!process || !address)
 		return unknown_frame(aggregate);
-	if (frame_cache_find(aggregate->cache, process->serial, frame, &id))
+	if (!process->recycles && frame_cache_find(aggregate->cache, process->serial, frame, &id))
 		return id;
-	image = process_resolve(process, exact ? address : address - 1, &vaddr, &is_vaddr);
-	if (!image)
+	mapping = process_mapping_at(process, at, sample->value->last_ns);
+	if (!mapping)
 		return unknown_frame(aggregate);
+	*ret_misread = process_mapping_misread(process, mapping, sample->value->table_version);
+	if (process_mapping_mixed(aggregate->opts.processes, mapping, sample->value->count)) {
+		*ret_misread = true;
+		return stale_frame(aggregate);
+	}
+	image = mapping->image;
+	if (image->overflow)
+		return overflow_frame(aggregate);
+	is_vaddr = process_mapping_vaddr(mapping, at, &vaddr);
 	if (image->anonymous)
 		image = process_jit_image(aggregate->opts.processes, process, image);
 	id = names_frame(aggregate->opts.names, image->id, exact ? vaddr : vaddr + 1, exact, is_vaddr);
-	if (id && is_vaddr) /* else it may have a better answer the next time */
+	/* Else it may have a better answer the next time, or another for another moment. */
+	if (id && is_vaddr && !mapping->recycled && !image->doubted)
 		frame_cache_add(aggregate->cache, process->serial, frame, id);
 	return id;
 }
@@ -209,11 +239,19 @@ static uint32_t resolve_frames(struct aggregate *aggregate, const struct drain_s
 {
 	enum reason reason = cut_reason(sample);
 	uint32_t depth = 0;
+	bool misread = false;
 
 	for (uint32_t i = 0; i < sample->kernel_depth; i++)
 		aggregate->scratch[depth++] = kernel_frame(aggregate, sample->kernel[i], i == 0);
-	for (uint32_t i = 0; i < sample->user_depth; i++)
-		aggregate->scratch[depth++] = user_frame(aggregate, process, sample->user[i]);
+	for (uint32_t i = 0; i < sample->user_depth; i++) {
+		aggregate->scratch[depth++] = user_frame(aggregate, sample, process, sample->user[i], &misread);
+		if (!misread)
+			continue;
+		if (i + 1 < sample->user_depth && aggregate->scratch[depth - 1] != stale_frame(aggregate))
+			aggregate->scratch[depth++] = stale_frame(aggregate);
+		aggregate->stale += sample->value->count;
+		return depth;
+	}
 	if (!depth && reason == REASON_NONE)
 		reason = REASON_STACK_MISSING;
 	if (reason != REASON_NONE)
@@ -328,9 +366,19 @@ enum reason aggregate_take(void *context, const struct drain_sample *sample)
 	return REASON_NONE;
 }
 
+void aggregate_forget_frames(struct aggregate *aggregate)
+{
+	frame_cache_clear(aggregate->cache);
+}
+
 void aggregate_get_stats(struct aggregate *aggregate, struct frame_cache_stats *ret_stats)
 {
 	frame_cache_get_stats(aggregate->cache, ret_stats);
+}
+
+uint64_t aggregate_stale(const struct aggregate *aggregate)
+{
+	return aggregate->stale;
 }
 
 static void *move_items(char **to, struct array *array)

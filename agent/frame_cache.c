@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct slot {
 	uint64_t owner, address; /* owner 0: free */
@@ -61,6 +62,11 @@ void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address
 
 	cache->running.evictions += slot->owner && (slot->owner != owner || slot->address != address);
 	*slot = (struct slot){ .owner = owner, .address = address, .frame = frame };
+}
+
+void frame_cache_clear(struct frame_cache *cache)
+{
+	memset(cache->slots, 0, sizeof(cache->slots));
 }
 
 void frame_cache_settle(struct frame_cache *cache)

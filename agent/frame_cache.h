@@ -22,6 +22,7 @@ struct frame_cache *frame_cache_new(void);
 void frame_cache_free(struct frame_cache *cache); /* accepts NULL */
 bool frame_cache_find(struct frame_cache *cache, uint64_t owner, uint64_t address, uint32_t *ret_frame);
 void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address, uint32_t frame); /* owner: not 0 */
+void frame_cache_clear(struct frame_cache *cache);
 void frame_cache_settle(struct frame_cache *cache); /* once a slice: frame_cache_get_stats tells what is so far */
 void frame_cache_get_stats(struct frame_cache *cache, struct frame_cache_stats *ret_stats);
 

@@ -42,7 +42,7 @@ static const char *const map_names[LOADER_MAP_COUNT] = {
 	[LOADER_COUNTERS] = "counters", [LOADER_PROCESSES] = "processes", [LOADER_MAPPINGS] = "mappings",
 	[LOADER_DIRECTORY] = "directory", [LOADER_ROWS] = "rows", [LOADER_ESCAPES] = "escapes",
 	[LOADER_EVENTS] = "events", [LOADER_ACCOUNT_CPU] = "account_cpu",
-	[LOADER_SNAPSHOTS] = "snapshots", [LOADER_WANTED] = "wanted",
+	[LOADER_SNAPSHOTS] = "snapshots", [LOADER_WANTED] = "wanted", [LOADER_EXECS] = "execs",
 };
 
 /* libbpf's own lines: for whoever debugs. */

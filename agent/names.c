@@ -1,88 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Noun "names": takes frames (image, address) from aggregation and their lines from resolve, gives both to
- * whoever exports. Owns every string, line and frame until the agent ends. One mutex; nothing slow happens
- * under it. Frames that wait to be asked are chained by image, so taking a batch touches that batch alone.
+ * whoever exports. Owns every string, line and frame until no kept window has it (names_recycle.c). One mutex;
+ * nothing slow happens under it. Frames that wait to be asked are chained by image, so taking a batch touches that
+ * batch alone.
  */
-#include "names.h"
+#include "names_private.h"
 
-#include "base/arena.h"
 #include "base/clean.h"
 #include "base/clock.h"
-#include "base/hmap.h"
-#include "base/intern.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_BITS 12
-#define CHUNK_FRAMES (1U << CHUNK_BITS)
-#define CHUNKS (NAMES_MAX_FRAMES / CHUNK_FRAMES)
 #define MAX_IMAGES (1U << 20)
-#define MAX_LINE_BYTES (48U << 20)
+#define MAX_LINES 511 /* of one frame, as its bits hold */
 #define FULL_TEXT "[frame table full]"
 
-struct frame {
-	uint64_t address;
-	const struct names_line *lines;
-	uint32_t image, next; /* next: id + 1 of the one behind it in its image's queue */
-	uint16_t line_count;
-	uint8_t state, source;
-	bool exact, is_vaddr, queued;
-};
-
-struct image {
-	uint32_t path, build_id;
-	uint32_t head, tail; /* id + 1 of queued frames */
-	uint32_t next;       /* number + 1 of the next image that has some */
-	uint32_t frames;     /* that it has in the table */
-	bool queued;
-};
-
-struct waiter {
-	uint32_t limit; /* frames below it existed when the wait began */
-	size_t left;
-	struct waiter *next;
-};
-
-struct frame_key {
-	uint64_t address;
-	uint32_t image, flags;
-};
-
-struct frame_entry {
-	struct frame_key key;
-	uint64_t id;
-};
-
-struct names {
-	pthread_mutex_t lock;
-	pthread_cond_t named;
-	struct intern *strings;
-	struct arena *lines;
-	struct hmap ids;
-	struct frame *chunks[CHUNKS];
-	uint32_t frame_count;
-	struct image *images;
-	size_t image_count;
-	uint32_t image_head, image_tail; /* number + 1 */
-	struct waiter *waiters;
-	size_t waiting;
-	uint64_t refused, sources[SYMBOL_SOURCE_COUNT];
-};
-
-static void unlock(pthread_mutex_t **lock)
-{
-	pthread_mutex_unlock(*lock);
-}
-#define locked(names)                                                                                         \
-	__attribute__((cleanup(unlock), unused)) pthread_mutex_t *held = &(names)->lock;                      \
-	pthread_mutex_lock(held)
-
+/* NULL: it was given back, and its slot perhaps used again. */
 static struct frame *get_frame(struct names *names, uint32_t id)
 {
-	return &names->chunks[id >> CHUNK_BITS][id & (CHUNK_FRAMES - 1)];
+	uint32_t slot = NAMES_SLOT(id);
+	struct frame *frame = slot < names->frame_count ? names_slot(names, slot) : NULL;
+
+	return frame && !frame->free && NAMES_ID(slot, frame->generation) == id ? frame : NULL;
 }
 
 /* Images are numbered by the process table, densely. NULL: no memory, or a number nobody can mean. */
@@ -106,9 +48,8 @@ static struct image *get_image(struct names *names, uint32_t number)
 	return &images[number];
 }
 
-static void enqueue(struct names *names, uint32_t id)
+static void enqueue(struct names *names, struct frame *frame, uint32_t slot)
 {
-	struct frame *frame = get_frame(names, id);
 	struct image *image = &names->images[frame->image];
 
 	frame->state = NAMES_UNASKED;
@@ -117,10 +58,10 @@ static void enqueue(struct names *names, uint32_t id)
 	frame->queued = true;
 	frame->next = 0;
 	if (image->tail)
-		get_frame(names, image->tail - 1)->next = id + 1;
+		names_slot(names, image->tail - 1)->next = slot + 1;
 	else
-		image->head = id + 1;
-	image->tail = id + 1;
+		image->head = slot + 1;
+	image->tail = slot + 1;
 	if (image->queued)
 		return;
 	image->queued = true;
@@ -132,39 +73,52 @@ static void enqueue(struct names *names, uint32_t id)
 	names->image_tail = frame->image + 1;
 }
 
+/* A slot that was given back, or one never used. UINT32_MAX: none. */
+static uint32_t find_slot(struct names *names)
+{
+	struct frame **chunk;
+
+	if (names->free_head)
+		return names->free_head - 1;
+	if (names->frame_count >= NAMES_MAX_FRAMES)
+		return UINT32_MAX;
+	chunk = &names->chunks[names->frame_count >> NAMES_CHUNK_BITS];
+	if (!*chunk)
+		*chunk = calloc(NAMES_CHUNK_FRAMES, sizeof(**chunk));
+	return *chunk ? names->frame_count : UINT32_MAX;
+}
+
 /* A frame nobody holds yet, or UINT32_MAX. */
 static uint32_t add_frame(struct names *names, const struct frame_key *key)
 {
-	struct frame_entry *entry;
-	uint32_t id = names->frame_count;
-	struct frame **chunk;
-	struct image *image;
+	struct image *image = get_image(names, key->image);
+	uint32_t slot = !image || image->frames >= NAMES_IMAGE_FRAMES ? UINT32_MAX : find_slot(names);
+	struct frame_entry *entry = slot == UINT32_MAX ? NULL : hmap_insert(&names->ids, key, NULL);
+	struct frame *frame;
 
-	image = get_image(names, key->image);
-	if (id >= NAMES_MAX_FRAMES || !image || image->frames >= NAMES_IMAGE_FRAMES)
-		return UINT32_MAX;
-	chunk = &names->chunks[id >> CHUNK_BITS];
-	if (!*chunk)
-		*chunk = calloc(CHUNK_FRAMES, sizeof(**chunk));
-	if (!*chunk)
-		return UINT32_MAX;
-	entry = hmap_insert(&names->ids, key, NULL);
 	if (!entry)
 		return UINT32_MAX;
-	entry->id = id;
-	*get_frame(names, id) = (struct frame){ .address = key->address, .image = key->image,
-						.exact = key->flags & 1, .is_vaddr = key->flags & 2 };
-	names->frame_count++;
+	frame = names_slot(names, slot);
+	if (names->free_head) {
+		names->free_head = frame->next;
+		names->free_count--;
+	} else {
+		names->frame_count++;
+	}
+	*frame = (struct frame){ .address = key->address, .image = key->image, .exact = key->flags & 1,
+				 .is_vaddr = key->flags >> 1 & 1, .generation = frame->generation,
+				 .born = names->born++ };
+	entry->id = NAMES_ID(slot, frame->generation);
 	image->frames++;
-	return id;
+	return (uint32_t)entry->id;
 }
 
-static void finish_frame(struct names *names, uint32_t id)
+static void finish_frame(struct names *names, struct frame *frame)
 {
-	get_frame(names, id)->state = NAMES_DONE;
+	frame->state = NAMES_DONE;
 	names->waiting--;
 	for (struct waiter *waiter = names->waiters; waiter; waiter = waiter->next)
-		if (id < waiter->limit && !--waiter->left)
+		if ((int32_t)(frame->born - waiter->born) < 0 && !--waiter->left)
 			pthread_cond_broadcast(&names->named);
 }
 
@@ -172,14 +126,14 @@ static int set_lines(struct names *names, struct frame *frame, const struct name
 {
 	struct names_line *copy;
 
-	if (count > UINT16_MAX)
-		count = UINT16_MAX;
+	if (count > MAX_LINES)
+		count = MAX_LINES;
 	copy = arena_array(names->lines, count, sizeof(*lines));
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, lines, count * sizeof(*lines));
 	frame->lines = copy;
-	frame->line_count = (uint16_t)count;
+	frame->line_count = count & MAX_LINES;
 	return 0;
 }
 
@@ -198,10 +152,15 @@ static uint32_t find_or_add(struct names *names, const struct frame_key *key, bo
 struct names *names_new(void)
 {
 	struct names *names = calloc(1, sizeof(*names));
+	pthread_rwlockattr_t writer_first;
 	pthread_condattr_t monotonic;
 
 	if (!names)
 		return NULL;
+	pthread_rwlockattr_init(&writer_first);
+	pthread_rwlockattr_setkind_np(&writer_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&names->life, &writer_first);
+	pthread_rwlockattr_destroy(&writer_first);
 	pthread_mutex_init(&names->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -209,7 +168,7 @@ struct names *names_new(void)
 	pthread_condattr_destroy(&monotonic);
 	hmap_init(&names->ids, sizeof(struct frame_key), sizeof(struct frame_entry), NAMES_MAX_FRAMES);
 	names->strings = intern_new(NAMES_MAX_STRING_BYTES);
-	names->lines = arena_new(MAX_LINE_BYTES);
+	names->lines = arena_new(NAMES_MAX_LINE_BYTES);
 	/* Frame 0 is the one a full table gives out. */
 	if (names->strings && names->lines && names_note(names, FULL_TEXT) == 0 && !names->refused)
 		return names;
@@ -221,12 +180,15 @@ void names_free(struct names *names)
 {
 	if (!names)
 		return;
-	for (size_t at = 0; at < CHUNKS; at++)
+	for (size_t at = 0; at < NAMES_CHUNKS; at++)
 		free(names->chunks[at]);
 	hmap_done(&names->ids);
 	intern_free(names->strings);
 	arena_free(names->lines);
 	free(names->images);
+	free(names->marks);
+	free(names->string_marks);
+	pthread_rwlock_destroy(&names->life);
 	pthread_cond_destroy(&names->named);
 	pthread_mutex_destroy(&names->lock);
 	free(names);
@@ -242,7 +204,7 @@ uint32_t names_frame(struct names *names, uint32_t image, uint64_t address, bool
 	id = find_or_add(names, &key, &is_new);
 	if (is_new) {
 		names->waiting++;
-		enqueue(names, id);
+		enqueue(names, get_frame(names, id), NAMES_SLOT(id));
 	}
 	return id;
 }
@@ -317,7 +279,9 @@ void names_get_frame(struct names *names, uint32_t id, struct names_frame *ret_f
 	const struct frame *frame;
 
 	locked(names);
-	frame = get_frame(names, id < names->frame_count ? id : 0);
+	frame = get_frame(names, id);
+	if (!frame)
+		frame = names_slot(names, 0);
 	*ret_frame = (struct names_frame){
 		.image = frame->image, .address = frame->address, .exact = frame->exact,
 		.is_vaddr = frame->is_vaddr, .state = frame->state, .source = frame->source,
@@ -336,15 +300,15 @@ size_t names_take_unasked(struct names *names, size_t limit, uint32_t *ret_image
 		struct image *image = &names->images[number];
 
 		while (image->head && count < limit) {
-			uint32_t id = image->head - 1;
-			struct frame *frame = get_frame(names, id);
+			uint32_t slot = image->head - 1;
+			struct frame *frame = names_slot(names, slot);
 
 			image->head = frame->next;
 			frame->queued = false;
 			if (frame->state != NAMES_UNASKED)
 				continue; /* named by somebody else while it stood in the queue */
 			frame->state = NAMES_ASKED;
-			ret_ids[count] = id;
+			ret_ids[count] = NAMES_ID(slot, frame->generation);
 			ret_addresses[count++] = frame->address;
 		}
 		*ret_image = number;
@@ -362,9 +326,12 @@ size_t names_take_unasked(struct names *names, size_t limit, uint32_t *ret_image
 void names_ask_again(struct names *names, const uint32_t *ids, size_t count)
 {
 	locked(names);
-	for (size_t at = 0; at < count; at++)
-		if (ids[at] < names->frame_count && get_frame(names, ids[at])->state == NAMES_ASKED)
-			enqueue(names, ids[at]);
+	for (size_t at = 0; at < count; at++) {
+		struct frame *frame = get_frame(names, ids[at]);
+
+		if (frame && frame->state == NAMES_ASKED)
+			enqueue(names, frame, NAMES_SLOT(ids[at]));
+	}
 }
 
 /* A frame that already has lines keeps them: windows may have been exported with them. */
@@ -374,19 +341,17 @@ void names_set_lines(struct names *names, uint32_t id, enum symbol_source source
 	struct frame *frame;
 
 	locked(names);
-	if (id >= names->frame_count)
-		return;
 	frame = get_frame(names, id);
-	if (frame->line_count || (frame->state == NAMES_DONE && !count))
+	if (!frame || frame->line_count || (frame->state == NAMES_DONE && !count))
 		return;
 	if (count && set_lines(names, frame, lines, count))
 		source = SYMBOL_LIMIT;
 	if (frame->state == NAMES_DONE)
 		names->sources[frame->source]--;
-	frame->source = (uint8_t)source;
+	frame->source = source & 31;
 	names->sources[source]++;
 	if (frame->state != NAMES_DONE)
-		finish_frame(names, id);
+		finish_frame(names, frame);
 }
 
 size_t names_waiting(struct names *names)
@@ -403,7 +368,7 @@ bool names_wait(struct names *names, unsigned timeout_ms)
 	struct waiter **at;
 
 	locked(names);
-	self.limit = names->frame_count;
+	self.born = names->born;
 	self.left = names->waiting;
 	self.next = names->waiters;
 	names->waiters = &self;
@@ -420,7 +385,7 @@ void names_get_stats(struct names *names, uint64_t sources[SYMBOL_SOURCE_COUNT],
 {
 	locked(names);
 	memcpy(sources, names->sources, sizeof(names->sources));
-	*ret_frames = names->frame_count;
+	*ret_frames = names->frame_count - names->free_count;
 	*ret_refused = names->refused;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Noun "names": the append-only table beside the profiles. A frame is (image, address); its lines may come
- * late and then reach every window that holds the frame. Strings are stored once. Any thread.
+ * Noun "names": the table beside the profiles. A frame is (image, address); its lines may come late and then reach
+ * every window that holds the frame. Strings are stored once. Any thread. What no kept window has is given back now
+ * and then: ids, strings and lines are good between names_hold and names_release, and for the thread that adds frames.
  */
 #ifndef NAMES_H
 #define NAMES_H
@@ -35,12 +36,14 @@ struct names_frame { /* a copy */
 	bool exact, is_vaddr; /* is_vaddr false: a file offset, the segments were unknown */
 	enum names_state state;
 	enum symbol_source source;
-	const struct names_line *lines; /* valid as long as the table */
+	const struct names_line *lines; /* as long as names_hold lasts */
 	size_t line_count;
 };
 
 struct names *names_new(void);
 void names_free(struct names *names); /* accepts NULL */
+void names_hold(struct names *names); /* not twice by one thread */
+void names_release(struct names *names);
 /* The frame's id, made if absent. `address` is the pc as found; exact: look it up as it is, else at address - 1.
  * When the table is full: id 0, the note "[frame table full]" (counted). */
 uint32_t names_frame(struct names *names, uint32_t image, uint64_t address, bool exact, bool is_vaddr);
@@ -62,6 +65,15 @@ size_t names_waiting(struct names *names); /* frames that are not DONE */
 bool names_wait(struct names *names, unsigned timeout_ms);
 void names_get_stats(struct names *names, uint64_t sources[SYMBOL_SOURCE_COUNT], uint64_t *ret_frames,
 		     uint64_t *ret_refused);
+bool names_is_filling(struct names *names); /* past the half of one of its limits */
+/* All on the thread that adds frames, which adds none between: what is in use is told, the rest goes. 0 or -ENOMEM. */
+int names_recycle_begin(struct names *names);
+void names_recycle_keep(struct names *names, const uint32_t *ids, size_t count);
+void names_recycle_keep_string(struct names *names, uint32_t id);
+/* How many frames went; 0 too if others held on for longer than that. */
+size_t names_recycle_end(struct names *names, unsigned timeout_ms);
+uint64_t names_recycled(struct names *names); /* frames, ever */
+uint32_t names_image_frames(struct names *names, uint32_t image); /* that the table has of it */
 /* What a frame without lines is called: file+0xoffset. */
 void names_fallback(const char *path, uint64_t address, struct buf *out);
 

@@ -20,6 +20,7 @@
 
 #define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
 #define AWAIT_TICK_MS 25     /* and how long a ring that copies fill up meanwhile is left alone */
+#define AWAIT_CHECKS_MS 300  /* what all samples of a file may wait for somebody to see that it is what it was */
 #define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */
 
 static void take_event(void *context, const struct sideband_event *event)
@@ -40,27 +41,6 @@ static int take_cgroup(void *context, void *data, size_t size)
 	return 0;
 }
 
-/* An image that no process had mapped before: it is opened and read elsewhere, image_done() hears of it. */
-static void image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
-{
-	struct pipeline *pipeline = context;
-	const struct process *process = process_find(pipeline->processes, pid, UINT64_MAX);
-	struct resolve_image_request request = { .image = image->id, .pid = pid, .start = start, .end = end,
-						 .parent = process ? process->parent : 0, .file = image->file,
-						 .path = image->path, .vdso = image->vdso, .jit = image->jit,
-						 .ended = &image->ended };
-
-	names_set_image(pipeline->names, image->id, image->path, "");
-	if (image->jit) {
-		request.start = image->dump_start;
-		request.end = image->dump_end;
-	} else if (image->anonymous) {
-		image->state = PROCESS_IMAGE_FAILED;
-		return;
-	}
-	image->state = resolve_image(pipeline->resolve, &request) ? PROCESS_IMAGE_FAILED : PROCESS_IMAGE_ASKED;
-}
-
 static void table_changed(void *context, struct process *process)
 {
 	struct pipeline *pipeline = context;
@@ -76,27 +56,31 @@ void pipeline_tables(struct pipeline *pipeline, uint64_t until_ns)
 {
 	ring_buffer__consume(pipeline->events);
 	sideband_read(pipeline->sideband, until_ns, take_event, pipeline);
+	snapshot_tell_areas(pipeline->snapshots, until_ns);
 	pipeline_take_news(pipeline);
 	process_table_tick(pipeline->processes, until_ns);
 	publish_tick(pipeline->publish, until_ns);
 	(void)pipeline_demand(pipeline, until_ns);
 }
 
-/* What copies still lack is asked for. True: there is something to wait for. */
-static bool await_more(struct pipeline *pipeline, uint64_t to_ns)
+/* How long what is known now will not do: a file is looked at, or what copies lack can be had. */
+static unsigned await_ms(struct pipeline *pipeline, uint64_t to_ns)
 {
 	bool lacks = pipeline_demand(pipeline, to_ns);
 
-	return (lacks && publish_pending(pipeline->publish)) || snapshot_awaits_images(pipeline->snapshots, to_ns);
+	if (process_table_checks(pipeline->processes))
+		return AWAIT_CHECKS_MS;
+	return (lacks && publish_pending(pipeline->publish)) || snapshot_awaits_images(pipeline->snapshots, to_ns) ?
+		       AWAIT_IMAGES_MS : 0;
 }
 
-/* Copies are unwound with what is known now: of files that are being read, a little later, unless the side-band
- * fills up meanwhile. */
+/* Samples are resolved with what is known now; of files that are being read or looked at, a little later. What the
+ * side-band tells meanwhile does no harm, for processes and mappings are found by time. */
 static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 {
-	uint64_t now = clock_monotonic_ns(), end = now + AWAIT_IMAGES_MS * NS_PER_MS;
+	uint64_t begin = clock_monotonic_ns(), now = begin, end;
 
-	for (; now < end && await_more(pipeline, to_ns); now = clock_monotonic_ns()) {
+	while ((end = begin + await_ms(pipeline, to_ns) * NS_PER_MS) > now) {
 		int wait_ms = (int)((end - now + NS_PER_MS - 1) / NS_PER_MS);
 		struct pollfd fds[] = { { .fd = pipeline->news_fd, .events = POLLIN },
 					{ .fd = sideband_epoll_fd(pipeline->sideband), .events = POLLIN } };
@@ -105,8 +89,9 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 			pipeline_woken(pipeline, fds[0].revents, fds[1].revents);
 		ring_buffer__consume(pipeline->events); /* its room is for a tick */
 		pipeline_take_news(pipeline);
+		now = clock_monotonic_ns();
 		if (fds[1].revents)
-			break;
+			sideband_read(pipeline->sideband, now - SIDEBAND_LAG_NS, take_event, pipeline);
 	}
 }
 
@@ -129,6 +114,7 @@ static int work_slice(struct pipeline *pipeline)
 	if (error)
 		return error;
 	pipeline_tables(pipeline, to_ns);
+	process_table_check(pipeline->processes, to_ns);
 	await_images(pipeline, to_ns);
 	error = drain_collect(pipeline->drain, take_sample, pipeline);
 	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
@@ -140,6 +126,7 @@ static int work_slice(struct pipeline *pipeline)
 	if (!slice)
 		return -ENOMEM;
 	store_add(pipeline->store, slice);
+	pipeline_recycle(pipeline, to_ns);
 	if (names_waiting(pipeline->names))
 		resolve_names(pipeline->resolve);
 	return 0;
@@ -193,7 +180,8 @@ struct cgroup_table *pipeline_cgroups(struct pipeline *pipeline)
 
 static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opts)
 {
-	struct process_callbacks processes = { .image_new = image_new, .table_changed = table_changed,
+	struct process_callbacks processes = { .image_new = pipeline_image_new, .table_changed = table_changed,
+					       .image_check = pipeline_image_check,
 					       .context = pipeline };
 	struct store_opts store = { .retention_ns = opts->retention_ns, .limit_bytes = opts->limit_bytes };
 	char mount[256];
@@ -255,6 +243,8 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts)
 {
 	struct resolve_callbacks callbacks = { .image_done = pipeline_image_done,
+					       .image_checked = pipeline_image_checked,
+					       .image_forgotten = pipeline_image_forgotten,
 					       .pages_done = pipeline_pages_done,
 					       .context = pipeline };
 	struct aggregate_opts aggregate = { .processes = pipeline->processes, .cgroups = pipeline->cgroups,
@@ -307,6 +297,7 @@ int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeli
 	if (!pipeline)
 		return -ENOMEM;
 	pipeline->news_fd = -1;
+	STAILQ_INIT(&pipeline->news);
 	pipeline->frequency = opts->config->frequency;
 	pthread_mutex_init(&pipeline->news_lock, NULL);
 	pthread_mutex_init(&pipeline->view_lock, NULL);
@@ -334,6 +325,8 @@ int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeli
 
 void pipeline_close(struct pipeline *pipeline)
 {
+	struct image_news *news;
+
 	if (!pipeline)
 		return;
 	sampler_close(pipeline->sampler);
@@ -349,11 +342,9 @@ void pipeline_close(struct pipeline *pipeline)
 	store_free(pipeline->store);
 	cgroup_table_free(pipeline->cgroups);
 	names_free(pipeline->names);
-	while (pipeline->news) {
-		struct image_news *next = pipeline->news->next;
-
-		free(pipeline->news);
-		pipeline->news = next;
+	while ((news = STAILQ_FIRST(&pipeline->news))) {
+		STAILQ_REMOVE_HEAD(&pipeline->news, link);
+		free(news);
 	}
 	pipeline_view_done(pipeline);
 	if (pipeline->news_fd >= 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Part of the pipeline: files that were read and their rows on the way between resolve, publish, snapshot and the
- * process table. Takes resolve's answers on its thread, gives them to the pipeline's.
+ * Part of the pipeline: files on the way between the table of processes, resolve, publish and snapshot. Requests go to
+ * resolve's thread; what it answers, there, is queued for the pipeline's.
  */
 #include "pipeline_private.h"
 
@@ -15,13 +15,70 @@
 
 #define IMAGE_IDLE_NS (2 * NS_PER_S)
 
+static struct resolve_image_request request_for(struct pipeline *pipeline, const struct process_image *image,
+						uint32_t pid, uint64_t at_ns)
+{
+	const struct process *process = process_find(pipeline->processes, pid, at_ns);
+
+	return (struct resolve_image_request){
+		.image = image->id, .pid = pid, .parent = process ? process->parent : 0,
+		.file = image->file, .path = image->path, .ended = &image->ended,
+	};
+}
+
+/* An image that no process had mapped before: it is opened and read elsewhere, pipeline_image_done() hears of it. */
+void pipeline_image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
+{
+	struct pipeline *pipeline = context;
+	struct resolve_image_request request = request_for(pipeline, image, pid, UINT64_MAX);
+
+	request.vdso = image->vdso;
+	request.jit = image->jit;
+	request.start = image->jit ? image->dump_start : start;
+	request.end = image->jit ? image->dump_end : end;
+	names_set_image(pipeline->names, image->id, image->path, "");
+	if (image->anonymous && !image->jit) {
+		image->state = PROCESS_IMAGE_FAILED;
+		return;
+	}
+	image->state = resolve_image(pipeline->resolve, &request) ? PROCESS_IMAGE_FAILED : PROCESS_IMAGE_ASKED;
+}
+
+int pipeline_image_check(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end,
+			 uint64_t now_ns)
+{
+	struct pipeline *pipeline = context;
+	struct resolve_image_request request = request_for(pipeline, image, pid, now_ns);
+
+	request.check = true;
+	request.start = start;
+	request.end = end;
+	return resolve_image(pipeline->resolve, &request);
+}
+
+static void wake(struct pipeline *pipeline)
+{
+	uint64_t one = 1;
+
+	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
+		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+}
+
+/* In order: what is said of an image must not come behind its end, when its number may be another's. */
+static void add_news(struct pipeline *pipeline, struct image_news *news)
+{
+	pthread_mutex_lock(&pipeline->news_lock);
+	STAILQ_INSERT_TAIL(&pipeline->news, news, link);
+	pthread_mutex_unlock(&pipeline->news_lock);
+	wake(pipeline);
+}
+
 /* On the resolve thread. Rows go into the kernel's maps here; what processes need to know of it is queued. */
 void pipeline_image_done(void *context, uint32_t image, const struct symbolizer_image *description, int table_fd,
-		       const struct symbolizer_table *table)
+			 const struct symbolizer_table *table)
 {
 	struct pipeline *pipeline = context;
 	struct image_news *news = calloc(1, sizeof(*news));
-	uint64_t one = 1;
 
 	if (!news)
 		return;
@@ -36,24 +93,44 @@ void pipeline_image_done(void *context, uint32_t image, const struct symbolizer_
 			news->no_room = error == -ENOSPC;
 		}
 	}
-	pthread_mutex_lock(&pipeline->news_lock);
-	news->next = pipeline->news;
-	pipeline->news = news;
-	pthread_mutex_unlock(&pipeline->news_lock);
-	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
-		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+	add_news(pipeline, news);
 }
 
 /* On the resolve thread, too. */
 void pipeline_pages_done(void *context, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
-		       const struct symbolizer_table *table)
+			 const struct symbolizer_table *table)
 {
 	struct pipeline *pipeline = context;
-	uint64_t one = 1;
 
 	publish_pages(pipeline->publish, image, pages, count, table_fd, table);
-	if (write(pipeline->news_fd, &one, sizeof(one)) < 0)
-		log_debug("cannot wake the pipeline error=%s", strerror(errno));
+	wake(pipeline);
+}
+
+void pipeline_image_checked(void *context, uint32_t image, uint64_t changed_ns)
+{
+	uint64_t wall_ns = clock_wall_ns(), now_ns = clock_monotonic_ns();
+	struct image_news *news = calloc(1, sizeof(*news));
+
+	if (!news)
+		return;
+	news->image = image;
+	news->checked = true;
+	if (changed_ns && changed_ns < wall_ns && wall_ns - changed_ns < now_ns)
+		news->changed_ns = now_ns - (wall_ns - changed_ns);
+	else if (changed_ns) /* a time that cannot be is none that could part anything */
+		news->changed_ns = 1;
+	add_news(context, news);
+}
+
+void pipeline_image_forgotten(void *context, uint32_t image)
+{
+	struct image_news *news = calloc(1, sizeof(*news));
+
+	if (!news)
+		return; /* its number stays unused */
+	news->image = image;
+	news->forgotten = true;
+	add_news(context, news);
 }
 
 static int ask_pages(void *context, uint32_t image, const uint32_t *pages, size_t count)
@@ -69,6 +146,20 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 
 	if (!image)
 		return;
+	if (news->forgotten) {
+		names_set_image(pipeline->names, news->image, "", "");
+		process_image_free(pipeline->processes, image);
+		return;
+	}
+	if (news->checked) {
+		process_image_checked(pipeline->processes, image, news->changed_ns, clock_monotonic_ns());
+		return;
+	}
+	if (image->leaving) {
+		if (news->has_table)
+			publish_drop_image(pipeline->publish, news->dir);
+		return;
+	}
 	/* Without room it failed for now: it is asked for again when rows of others have been given up. */
 	image->state = news->known && !news->no_room ? PROCESS_IMAGE_READY : PROCESS_IMAGE_FAILED;
 	image->has_table = news->has_table;
@@ -89,14 +180,14 @@ static void apply_news(struct pipeline *pipeline, const struct image_news *news)
 
 void pipeline_take_news(struct pipeline *pipeline)
 {
-	struct image_news *news, *next;
+	struct image_news_list taken = STAILQ_HEAD_INITIALIZER(taken);
+	struct image_news *news;
 
 	pthread_mutex_lock(&pipeline->news_lock);
-	news = pipeline->news;
-	pipeline->news = NULL;
+	STAILQ_CONCAT(&taken, &pipeline->news);
 	pthread_mutex_unlock(&pipeline->news_lock);
-	for (; news; news = next) {
-		next = news->next;
+	while ((news = STAILQ_FIRST(&taken))) {
+		STAILQ_REMOVE_HEAD(&taken, link);
 		apply_news(pipeline, news);
 		free(news);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What pipeline.c (wiring), pipeline_tick.c (when) and pipeline_view.c (the agent's picture of itself) share. */
+/* What pipeline.c (wiring), pipeline_tick.c (when), pipeline_images.c (images and resolve), pipeline_recycle.c (tables
+ * that fill up) and pipeline_view.c (the agent's picture of itself) share. */
 #ifndef PIPELINE_PRIVATE_H
 #define PIPELINE_PRIVATE_H
 
@@ -17,6 +18,7 @@
 #include <bpf/libbpf.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #define SIDEBAND_LAG_NS 2000000 /* writers on other CPUs may still be filling in an older record */
 
@@ -25,11 +27,15 @@
 #define VIEW_MAX_MAPS 40
 
 struct image_news { /* from the resolve thread to the pipeline thread */
-	struct image_news *next;
+	STAILQ_ENTRY(image_news) link;
 	uint32_t image, dir;
 	bool known, has_table, no_room;
+	bool forgotten;      /* only that: resolve has let go of the image */
+	bool checked;        /* only that: the file was looked at */
+	uint64_t changed_ns; /* CLOCK_MONOTONIC */
 	struct symbolizer_image description;
 };
+STAILQ_HEAD(image_news_list, image_news);
 
 struct view_second { /* totals at the end of a second */
 	uint64_t taken, busy_ns, own_cpu_ns, wall_ns;
@@ -51,17 +57,18 @@ struct pipeline {
 	struct aggregate *aggregate;
 	struct resolve *resolve;
 	struct sampler *sampler;
-	uint64_t next_slice_ns;
+	uint64_t next_slice_ns, recycle_after_ns; /* the latter: frames */
 	_Atomic uint64_t sideband_lost;
 
 	int news_fd; /* eventfd */
 	pthread_mutex_t news_lock;
-	struct image_news *news;
+	struct image_news_list news;
 
-	pthread_mutex_t view_lock; /* guards seconds and process_stats */
+	pthread_mutex_t view_lock; /* guards seconds, process_stats and stale_stacks */
 	struct view_second seconds[VIEW_SECONDS];
 	uint64_t second_count;
 	struct process_stats process_stats;
+	uint64_t stale_stacks;
 	struct view_container *view_containers; /* of the thread that asks for views */
 	size_t view_capacity;
 	struct view_map view_maps[VIEW_MAX_MAPS];
@@ -76,16 +83,24 @@ void pipeline_woken(struct pipeline *pipeline, bool news, bool sideband);
 void pipeline_tables(struct pipeline *pipeline, uint64_t until_ns);
 int pipeline_second(struct pipeline *pipeline); /* 0 or -errno */
 
-/* pipeline_images.c; the first two on the resolve thread */
+/* pipeline_images.c: callbacks of the table of processes, */
+void pipeline_image_new(void *pipeline, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end);
+int pipeline_image_check(void *pipeline, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end,
+			 uint64_t now_ns);
+/* callbacks of resolve, on its thread, */
 void pipeline_image_done(void *pipeline, uint32_t image, const struct symbolizer_image *description, int table_fd,
 			 const struct symbolizer_table *table);
 void pipeline_pages_done(void *pipeline, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
 			 const struct symbolizer_table *table);
-void pipeline_take_news(struct pipeline *pipeline);
+void pipeline_image_checked(void *pipeline, uint32_t image, uint64_t changed_ns);
+void pipeline_image_forgotten(void *pipeline, uint32_t image);
+void pipeline_take_news(struct pipeline *pipeline); /* what they said, on the pipeline thread */
 size_t pipeline_demand(struct pipeline *pipeline, uint64_t until_ns);
 void pipeline_work_memory(struct pipeline *pipeline, uint64_t now_ns);
 struct snapshot_rules pipeline_rules(struct pipeline *pipeline);
 
+/* pipeline_recycle.c: on the pipeline thread, between two slices. */
+void pipeline_recycle(struct pipeline *pipeline, uint64_t now_ns);
 void pipeline_view_second(struct pipeline *pipeline); /* on the pipeline thread, once a second */
 void pipeline_view_done(struct pipeline *pipeline);
 

@@ -45,6 +45,7 @@ void pipeline_view_second(struct pipeline *pipeline)
 	second.wall_ns = clock_monotonic_ns();
 	pthread_mutex_lock(&pipeline->view_lock);
 	process_table_get_stats(pipeline->processes, &pipeline->process_stats);
+	pipeline->stale_stacks = aggregate_stale(pipeline->aggregate);
 	pipeline->seconds[pipeline->second_count++ % VIEW_SECONDS] = second;
 	pthread_mutex_unlock(&pipeline->view_lock);
 }
@@ -123,9 +124,13 @@ static void fill_processes(struct pipeline *pipeline, const struct publish_stats
 
 	pthread_mutex_lock(&pipeline->view_lock);
 	stats = pipeline->process_stats;
+	view->stale_stacks = pipeline->stale_stacks;
 	pthread_mutex_unlock(&pipeline->view_lock);
 	view->sideband_lost = atomic_load(&pipeline->sideband_lost);
 	view->processes = stats.processes;
+	view->images = stats.images;
+	view->mapping_bytes = stats.mapping_bytes;
+	view->mappings_moved = stats.moved;
 	view->process_repairs = stats.repairs;
 	view->processes_refused = stats.refused_processes + publish->refused_processes;
 	view->mappings_refused = stats.refused_mappings + publish->cut_mappings;
@@ -148,6 +153,7 @@ static void fill_frames(struct pipeline *pipeline, struct host_view *view)
 	view->frame_misses = cache.misses;
 	view->frame_evictions = cache.evictions;
 	names_get_stats(pipeline->names, view->symbols, &view->frames_interned, &view->frames_refused);
+	view->frames_recycled = names_recycled(pipeline->names);
 	view->frames_waiting = names_waiting(pipeline->names);
 	if (view->frames_refused)
 		pipeline->degraded[view->degraded_count++] = "frame_table";
@@ -160,7 +166,6 @@ static void fill_stages(struct pipeline *pipeline, struct host_view *view)
 
 	resolve_get_stats(pipeline->resolve, &resolve);
 	publish_get_stats(pipeline->publish, &publish);
-	view->images = resolve.images;
 	view->images_failed = resolve.failed;
 	view->symbolizer_children = resolve.children;
 	view->symbolizer_deaths = resolve.deaths;

@@ -7,7 +7,7 @@
 #include "process.h"
 
 #include "base/clock.h"
-#include "process_private.h"
+#include "process_images.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +15,9 @@
 #include <sys/mman.h>
 
 struct pid_slot {
-	uint32_t pid, pad;
+	uint32_t pid, count; /* of generations */
 	struct process_entry *newest;
+	uint64_t forgot_ns; /* the generations up to then were let go while samples of them could come */
 };
 
 struct process_table *process_table_new(const struct process_callbacks *callbacks)
@@ -29,6 +30,7 @@ struct process_table *process_table_new(const struct process_callbacks *callback
 	hmap_init(&table->pids, sizeof(uint32_t), sizeof(struct pid_slot), 0);
 	TAILQ_INIT(&table->dirty);
 	TAILQ_INIT(&table->ended);
+	TAILQ_INIT(&table->recycling);
 	table->ksymbol_names = intern_new(1U << 20);
 	if (!table->ksymbol_names) {
 		free(table);
@@ -37,11 +39,12 @@ struct process_table *process_table_new(const struct process_callbacks *callback
 	return table;
 }
 
-static void entry_free(struct process_entry *entry)
+static void entry_free(struct process_table *table, struct process_entry *entry)
 {
-	if (entry->attached)
-		process_mapping_attach(entry, false);
-	process_mapping_drop(entry);
+	process_block_drop(table, entry);
+	process_past_drop(table, entry);
+	if (entry->process.jit)
+		entry->process.jit->refs--;
 	free(entry);
 }
 
@@ -54,7 +57,7 @@ void process_table_free(struct process_table *table)
 	for (size_t at = 0; (slot = hmap_next(&table->pids, &at));) {
 		for (struct process_entry *entry = slot->newest, *older; entry; entry = older) {
 			older = (struct process_entry *)entry->process.older;
-			entry_free(entry);
+			entry_free(table, entry);
 		}
 	}
 	hmap_done(&table->pids);
@@ -99,6 +102,7 @@ static void publish_entry(struct process_table *table, struct process_entry *ent
 	if (entry->process.dirty) {
 		TAILQ_REMOVE(&table->dirty, entry, dirty_link);
 		entry->process.dirty = false;
+		entry->process.seen_ns = table->seen_ns;
 		table->callbacks.table_changed(table->callbacks.context, &entry->process);
 	}
 	if (entry->died) {
@@ -108,6 +112,26 @@ static void publish_entry(struct process_table *table, struct process_entry *ent
 	}
 }
 
+static bool has_samples_to_come(const struct process_table *table, const struct process_entry *entry)
+{
+	return table->keep_from_ns && entry->process.until_ns >= table->keep_from_ns;
+}
+
+/* `link` is what points to it: the slot's, or that of the generation behind it. */
+static void entry_unlink(struct process_table *table, struct pid_slot *slot, struct process **link)
+{
+	struct process_entry *entry = (struct process_entry *)*link;
+
+	publish_entry(table, entry);
+	TAILQ_REMOVE(&table->ended, entry, ended_link);
+	*link = entry->process.older;
+	slot->count--;
+	if (has_samples_to_come(table, entry) && entry->process.until_ns > slot->forgot_ns)
+		slot->forgot_ns = entry->process.until_ns;
+	entry_free(table, entry);
+	table->entries--;
+}
+
 /* Ended entries leave in the order in which they ended, so within one pid the oldest goes first. */
 static void entry_remove(struct process_table *table, struct process_entry *entry)
 {
@@ -115,26 +139,29 @@ static void entry_remove(struct process_table *table, struct process_entry *entr
 	struct pid_slot *slot = hmap_find(&table->pids, &pid);
 	struct process **link = (struct process **)&slot->newest;
 
-	publish_entry(table, entry);
-	TAILQ_REMOVE(&table->ended, entry, ended_link);
 	while (*link != &entry->process)
 		link = &(*link)->older;
-	*link = entry->process.older;
+	entry_unlink(table, slot, link);
 	if (!slot->newest)
 		hmap_remove(&table->pids, &pid);
-	entry_free(entry);
-	table->entries--;
 }
 
-static void trim_generations(struct process_table *table, struct process_entry *newest)
+/* A pid can be used a thousand times a second: what no sample will ask for goes, not at each birth. */
+static void trim_generations(struct process_table *table, struct pid_slot *slot)
 {
-	struct process_entry *oldest = newest;
-	size_t count = 0;
+	struct process **link = (struct process **)&slot->newest->process.older;
 
-	for (; oldest->process.older; count++)
-		oldest = (struct process_entry *)oldest->process.older;
-	if (count >= PROCESS_GENERATION_LIMIT && oldest->listed)
-		entry_remove(table, oldest);
+	if (slot->count % PROCESS_GENERATION_LIMIT)
+		return;
+	for (uint32_t at = 0; *link && at < PROCESS_GENERATION_MOST; at++) {
+		const struct process_entry *entry = (const struct process_entry *)*link;
+
+		if (entry->listed && !has_samples_to_come(table, entry))
+			break;
+		link = &(*link)->older;
+	}
+	while (*link && ((const struct process_entry *)*link)->listed)
+		entry_unlink(table, slot, link);
 }
 
 struct process_entry *process_entry_add(struct process_table *table, uint32_t pid, uint64_t from_ns)
@@ -159,9 +186,10 @@ struct process_entry *process_entry_add(struct process_table *table, uint32_t pi
 	entry->attached = true;
 	entry->threads = 1;
 	slot->newest = entry;
+	slot->count++;
 	table->entries++;
 	table->living++;
-	trim_generations(table, entry);
+	trim_generations(table, slot);
 	return entry;
 }
 
@@ -169,8 +197,7 @@ void process_entry_end(struct process_table *table, struct process_entry *entry,
 {
 	entry->process.until_ns = at_ns > entry->process.from_ns ? at_ns : entry->process.from_ns + 1;
 	entry->died = died && !entry->process.kernel_thread;
-	process_mapping_attach(entry, false);
-	entry->attached = false;
+	process_block_attach(entry, false);
 	if (entry->process.jit)
 		atomic_store(&entry->process.jit->ended, died ? PROCESS_EXITED : PROCESS_REPLACED);
 	TAILQ_INSERT_TAIL(&table->ended, entry, ended_link);
@@ -192,164 +219,6 @@ struct process_entry *process_entry_succeed(struct process_table *table, struct 
 	entry->process.root = before.root;
 	memcpy(entry->process.comm, before.comm, sizeof(before.comm));
 	return entry;
-}
-
-static void revive(struct process_table *table, struct process_entry *entry)
-{
-	TAILQ_REMOVE(&table->ended, entry, ended_link);
-	entry->listed = false;
-	entry->process.until_ns = UINT64_MAX;
-	entry->died = entry->leader_gone = false;
-	entry->threads = 1;
-	entry->scanned = true; /* the count of threads is a guess from here on */
-	process_mapping_attach(entry, true);
-	entry->attached = true;
-	table->living++;
-	process_entry_mark(table, entry);
-}
-
-/* The living generation an event speaks of: events prove life, so one never met or thought dead is made. */
-static struct process_entry *entry_for(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_entry *entry = process_entry_newest(table, event->pid);
-
-	if (entry && process_entry_alive(entry))
-		return event->time_ns < entry->process.known_ns ? NULL : entry;
-	if (entry && event->time_ns < entry->process.until_ns)
-		return NULL;
-	if (entry) {
-		revive(table, entry);
-		return entry;
-	}
-	entry = process_entry_add(table, event->pid, event->time_ns);
-	if (entry)
-		process_queue_pid(table, &table->unread, event->pid);
-	return entry;
-}
-
-static void take_mmap(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_mapping mapping = { event->start, event->end, event->offset, NULL, event->time_ns };
-	struct process_entry *entry;
-
-	if (!(event->protection & PROT_EXEC) || event->start >= event->end || event->end > PROCESS_USER_END)
-		return;
-	entry = entry_for(table, event);
-	if (!entry)
-		return;
-	mapping.image = process_image_for(table, &event->file, event->name);
-	if (mapping.image && process_mapping_insert(table, entry, &mapping))
-		process_entry_mark(table, entry);
-}
-
-static void take_exec(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_entry *entry = entry_for(table, event);
-
-	if (entry && entry->process.from_ns != event->time_ns)
-		entry = process_entry_succeed(table, entry, event->time_ns);
-	if (entry)
-		process_entry_comm(entry, event->name);
-}
-
-/* A scanned child may have been read in the moment between its birth and the FORK record. */
-static bool already_scanned(const struct process_entry *child, const struct sideband_event *event)
-{
-	return child->scanned && process_entry_alive(child) &&
-	       event->time_ns < child->process.known_ns + 100 * NS_PER_MS;
-}
-
-static void take_fork(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_entry *parent = process_entry_newest(table, event->parent_pid), *child;
-
-	if (event->pid == event->parent_pid) {
-		child = entry_for(table, event);
-		if (child)
-			child->threads++;
-		return;
-	}
-	child = process_entry_newest(table, event->pid);
-	if (child && already_scanned(child, event)) {
-		if (parent && !child->process.root)
-			child->process.root = parent->process.root;
-		return;
-	}
-	if (child && process_entry_alive(child)) /* its EXIT was lost */
-		process_entry_end(table, child, event->time_ns, true);
-	child = process_entry_add(table, event->pid, event->time_ns);
-	if (!child)
-		return;
-	child->process.parent = event->parent_pid;
-	parent = process_entry_newest(table, event->parent_pid); /* making room may have freed it */
-	if (!parent) {
-		process_queue_pid(table, &table->unread, event->pid);
-		return;
-	}
-	if (!child->process.root)
-		child->process.root = parent->process.root;
-	child->process.kernel_thread = parent->process.kernel_thread;
-	process_entry_comm(child, parent->process.comm);
-	process_mapping_inherit(table, child, parent);
-	process_entry_mark(table, child);
-}
-
-static void take_exit(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_entry *entry = process_entry_newest(table, event->pid);
-	bool leader = event->pid == event->tid;
-
-	/* A thread that went before /proc was read is not in its count; a leader that did is a zombie there. */
-	if (!entry || !process_entry_alive(entry) || (!leader && event->time_ns < entry->process.known_ns))
-		return;
-	entry->threads--;
-	entry->leader_gone |= leader;
-	if (!entry->leader_gone)
-		return;
-	if (entry->threads <= 0)
-		process_entry_end(table, entry, event->time_ns, true);
-	else if (leader)
-		process_queue_pid(table, &table->leaderless, event->pid);
-}
-
-static void take_comm(struct process_table *table, const struct sideband_event *event)
-{
-	struct process_entry *entry = event->pid == event->tid ? entry_for(table, event) : NULL;
-
-	if (entry)
-		process_entry_comm(entry, event->name);
-}
-
-void process_table_event(struct process_table *table, const struct sideband_event *event)
-{
-	bool global = event->kind == SIDEBAND_KSYMBOL || event->kind == SIDEBAND_LOST;
-
-	if (!global && (!event->pid || event->pid == UINT32_MAX)) /* the idle task, or no longer a process */
-		return;
-	switch (event->kind) {
-	case SIDEBAND_MMAP:
-		take_mmap(table, event);
-		break;
-	case SIDEBAND_COMM:
-		take_comm(table, event);
-		break;
-	case SIDEBAND_EXEC:
-		take_exec(table, event);
-		break;
-	case SIDEBAND_FORK:
-		take_fork(table, event);
-		break;
-	case SIDEBAND_EXIT:
-		take_exit(table, event);
-		break;
-	case SIDEBAND_KSYMBOL:
-		process_ksymbol_event(table, event);
-		break;
-	case SIDEBAND_LOST:
-		table->stats.lost += event->lost;
-		table->repair_wanted = true;
-		break;
-	}
 }
 
 void process_queue_pid(struct process_table *table, struct pid_queue *queue, uint32_t pid)
@@ -376,7 +245,8 @@ static void retry_failed(struct process_table *table, uint64_t now_ns)
 		return;
 	table->retry_after_ns = now_ns + PROCESS_RETRY_NS;
 	for (size_t i = 0; i < table->image_count && !found; i++)
-		found = table->images[i]->image.users && process_image_asks_again(table, table->images[i], now_ns);
+		found = table->images[i] && table->images[i]->image.users &&
+			process_image_asks_again(table, table->images[i], now_ns);
 	for (size_t at = 0; found && (slot = hmap_next(&table->pids, &at));) {
 		const struct process *process = &slot->newest->process;
 
@@ -402,7 +272,8 @@ static void mark_users_of_ready(struct process_table *table)
 		}
 	}
 	for (size_t i = 0; i < table->image_count; i++)
-		table->images[i]->ready = false;
+		if (table->images[i])
+			table->images[i]->ready = false;
 	table->images_ready = false;
 }
 
@@ -410,8 +281,11 @@ void process_table_tick(struct process_table *table, uint64_t now_ns)
 {
 	struct process_entry *entry, *next;
 
+	table->seen_ns = now_ns;
 	process_scan_tick(table, now_ns);
 	retry_failed(table, now_ns);
+	process_past_tick(table, now_ns);
+	process_check_tick(table, now_ns);
 	if (table->images_ready)
 		mark_users_of_ready(table);
 	/* Once each: a callback that marks again is heard at the next tick. Ends were marked before beginnings. */
@@ -421,7 +295,7 @@ void process_table_tick(struct process_table *table, uint64_t now_ns)
 	}
 	while ((entry = TAILQ_FIRST(&table->ended))) {
 		if (entry->process.until_ns + PROCESS_GRACE_S * NS_PER_S > now_ns ||
-		    (table->keep_from_ns && entry->process.until_ns >= table->keep_from_ns))
+		    has_samples_to_come(table, entry))
 			break;
 		entry_remove(table, entry);
 	}
@@ -434,13 +308,13 @@ void process_table_keep(struct process_table *table, uint64_t from_ns)
 
 struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns)
 {
-	struct process_entry *newest = process_entry_newest(table, pid);
-	struct process *process = newest ? &newest->process : NULL;
+	const struct pid_slot *slot = hmap_find(&table->pids, &pid);
+	struct process *process = slot ? &slot->newest->process : NULL;
 
 	/* Born later: look further back. Nothing older: a sample taken just before its FORK record. */
 	while (process && at_ns < process->from_ns && process->older)
 		process = process->older;
-	return process;
+	return process && at_ns < process->from_ns && at_ns < slot->forgot_ns ? NULL : process;
 }
 
 void process_table_follow(struct process_table *table, uint32_t pid)
@@ -468,5 +342,5 @@ void process_table_get_stats(const struct process_table *table, struct process_s
 {
 	*ret_stats = table->stats;
 	ret_stats->processes = table->living;
-	ret_stats->images = table->image_count;
+	ret_stats->images = table->image_count - table->spare_count;
 }

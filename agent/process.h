@@ -9,46 +9,16 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-#include "sideband.h"
+#include "process_image.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define PROCESS_GRACE_S 5
 #define PROCESS_LIMIT 65536
-#define PROCESS_JIT_LIMIT 8192 /* images of generated code, ever */
 
-struct process_table;
 struct process;
-
-enum process_image_state { PROCESS_IMAGE_NEW, PROCESS_IMAGE_ASKED, PROCESS_IMAGE_READY, PROCESS_IMAGE_FAILED };
-
-enum process_end { PROCESS_ALIVE, PROCESS_EXITED, PROCESS_REPLACED };
-
-#define PROCESS_IMAGE_SEGMENTS 16
-struct process_image { /* a file that is mapped executable somewhere; never freed while the agent runs */
-	uint32_t id;           /* index in the table of images; the same id in agent/names */
-	struct sideband_file file;
-	char *path;            /* as the event gave it */
-	enum process_image_state state;
-	bool vdso, anonymous;
-	bool jit, jitdump;     /* the generated code of one process; a file that says what is in it */
-	atomic_uint ended;     /* jit: enum process_end */
-	uint64_t dump_start, dump_end; /* jit: where its process maps a jitdump, 0: nowhere */
-	uint32_t dir;          /* for unwind_mapping.dir: directory base minus first page (modulo 2^32) */
-	bool has_table;
-	uint32_t segment_count; /* PT_LOADs, from the symbolizer */
-	struct { uint64_t offset, vaddr, filesz; uint32_t flags; } segments[PROCESS_IMAGE_SEGMENTS]; /* flags 0: not told */
-	uint32_t users;        /* living mappings */
-};
-
-/* Whether rows that are not there yet will be: until then nothing may be guessed in their place. */
-static inline bool process_image_pending(const struct process_image *image)
-{
-	return image->state == PROCESS_IMAGE_NEW || image->state == PROCESS_IMAGE_ASKED;
-}
 
 /* A mapping whose file was not met before, or failed a while ago; `image->state` is NEW. Set it to ASKED when it
  * was asked for. */
@@ -57,6 +27,9 @@ struct process_callbacks {
 	/* The process's mapping table changed (or it is gone: table == NULL): publish it. */
 	void (*table_changed)(void *context, struct process *process);
 	void (*exited)(void *context, uint32_t pid); /* may be NULL */
+	/* Look whether the image's file has changed, process_image_checked takes the answer. May be NULL; 0 or -errno. */
+	int (*image_check)(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end,
+			   uint64_t now_ns);
 	void *context;
 };
 
@@ -64,6 +37,13 @@ struct process_mapping {
 	uint64_t start, end, offset; /* file offset of start */
 	struct process_image *image;
 	uint64_t since_ns;
+	uint32_t version; /* process.version when it was told: tables up to that one do not have it */
+	bool recycled;    /* something else was at these addresses before */
+};
+
+struct process_found { /* a mapping as the kernel showed it */
+	uint64_t start, end, offset;
+	struct sideband_file file;
 };
 
 struct process {
@@ -73,6 +53,8 @@ struct process {
 	char comm[16];
 	uint32_t root; /* descends from the process given to process_table_follow: that pid, else 0 */
 	bool dirty, kernel_thread;
+	bool recycles;    /* has lately mapped something else where something was */
+	uint64_t seen_ns; /* when it was last told by table_changed: events up to then are in it */
 	uint32_t version;
 	uint64_t serial; /* no other process has or had it, nor this one with other mappings or images */
 	size_t mapping_count, mapping_capacity;
@@ -84,9 +66,13 @@ struct process {
 };
 
 struct process_stats {
-	uint64_t processes, images; /* living, ever */
+	uint64_t processes, images; /* living, kept */
 	uint64_t lost, repairs;     /* LOST records, passes over /proc because of them */
 	uint64_t ksymbol_changes;   /* how often a kernel symbol came or went */
+	uint64_t mapping_bytes;     /* of all mapping tables and of what they have replaced */
+	uint64_t unchecked;         /* files mapped again that nobody looked at: too many at once */
+	uint64_t moved;             /* mappings found where no event had told of them */
+	uint64_t forgotten;         /* replaced mappings that were let go before their samples were looked up */
 	uint64_t refused_processes, refused_mappings, refused_images, refused_ksymbols, refused_jits; /* at a limit */
 };
 
@@ -99,24 +85,26 @@ int process_table_scan(struct process_table *table); /* 0 or -errno */
 void process_table_tick(struct process_table *table, uint64_t now_ns);
 /* Samples from that time on are not looked up yet: what ended later stays, however late the next tick comes. */
 void process_table_keep(struct process_table *table, uint64_t from_ns);
-/* The generation that was alive at that time; NULL: never met. */
+/* The generation that was alive at that time; NULL: never met, or let go. */
 struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns);
-/* The image and ELF address of a user address; NULL: no mapping (or segments still unknown: *ret_file_offset is
- * then set and the address is the file offset instead, *ret_is_vaddr false). */
-struct process_image *process_resolve(const struct process *process, uint64_t address, uint64_t *ret_vaddr,
-				      bool *ret_is_vaddr);
+/* What lay at a user address at that time, which may have been replaced since; NULL: nothing, or not known. */
+const struct process_mapping *process_mapping_at(const struct process *process, uint64_t address, uint64_t at_ns);
+/* The ELF address of an address in it; false: segments unknown, then it is the file offset. */
+bool process_mapping_vaddr(const struct process_mapping *mapping, uint64_t address, uint64_t *ret_vaddr);
+/* The kernel has [start, end) of that file there, whatever the events told: text moves without one. */
+void process_table_found(struct process_table *table, uint32_t pid, uint64_t at_ns, uint64_t address,
+			 const struct process_found *found);
+/* Whether some of `count` samples of this slice, the newest of which met this mapping, may have met the one before,
+ * or other bytes than those that its image was read from. */
+bool process_mapping_mixed(const struct process_table *table, const struct process_mapping *mapping, uint64_t count);
+/* Whether a walk by that version of the process's table took it for what lay there before. */
+bool process_mapping_misread(const struct process *process, const struct process_mapping *mapping, uint32_t version);
 /* The image for frames in anonymous memory: its process generation's own, so that names do not mix; at a limit the
  * one given. */
 struct process_image *process_jit_image(struct process_table *table, struct process *process,
 					struct process_image *anonymous);
 /* pc - bias == ELF virtual address for this mapping; false: segments unknown. */
 bool process_mapping_bias(const struct process_mapping *mapping, uint64_t *ret_bias);
-struct process_image *process_image_get(struct process_table *table, uint32_t id);
-/* Publishes again every process that maps the image (its table became ready). */
-void process_image_ready(struct process_table *table, struct process_image *image);
-/* The image with rows that has been without a living mapping longest, `least_ns` at least; NULL: none. Called about
- * once a second: the first call after a mapping went notes the time. */
-struct process_image *process_image_idle(struct process_table *table, uint64_t now_ns, uint64_t least_ns);
 void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */
 bool process_table_unread(const struct process_table *table); /* some are to be read from /proc, at the next tick */
 void process_table_get_stats(const struct process_table *table, struct process_stats *ret_stats);

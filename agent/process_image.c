@@ -5,7 +5,7 @@
  */
 #include "base/clock.h"
 #include "names.h"
-#include "process_private.h"
+#include "process_images.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,20 +33,30 @@ static bool is_jitdump(const char *path)
 	return !strcmp(at + strspn(at, "0123456789"), ".dump");
 }
 
+static bool grow_images(struct process_table *table)
+{
+	size_t capacity = table->image_capacity ? 2 * table->image_capacity : 64;
+	struct image_entry **images = realloc(table->images, capacity * sizeof(struct image_entry *));
+	uint32_t *spare;
+
+	if (images)
+		table->images = images;
+	spare = images ? realloc(table->spare_images, capacity * sizeof(*spare)) : NULL;
+	if (!spare)
+		return false;
+	table->spare_images = spare;
+	table->image_capacity = capacity;
+	return true;
+}
+
 static struct image_entry *image_add(struct process_table *table, const struct sideband_file *file, const char *path)
 {
 	size_t length = strnlen(path, PATH_LIMIT);
 	struct image_entry *entry;
+	uint32_t index;
 
-	if (table->image_count == table->image_capacity) {
-		size_t capacity = table->image_capacity ? 2 * table->image_capacity : 64;
-		struct image_entry **images = realloc(table->images, capacity * sizeof(struct image_entry *));
-
-		if (!images)
-			return NULL;
-		table->images = images;
-		table->image_capacity = capacity;
-	}
+	if (!table->spare_count && table->image_count == table->image_capacity && !grow_images(table))
+		return NULL;
 	entry = calloc(1, sizeof(*entry));
 	if (entry)
 		entry->image.path = strndup(path, length);
@@ -56,10 +66,17 @@ static struct image_entry *image_add(struct process_table *table, const struct s
 	}
 	entry->image.file = *file;
 	entry->image.jitdump = is_jitdump(entry->image.path);
-	entry->image.id = NAMES_FIRST_IMAGE + (uint32_t)table->image_count;
-	table->images[table->image_count++] = entry;
+	index = table->spare_count ? table->spare_images[--table->spare_count] : (uint32_t)table->image_count++;
+	entry->image.id = NAMES_FIRST_IMAGE + index;
+	table->images[index] = entry;
 	table->image_path_bytes += length;
 	return entry;
+}
+
+/* Without those of generated code, which have a limit of their own. */
+static size_t count_files(const struct process_table *table)
+{
+	return table->image_count - table->spare_count - table->jit_count;
 }
 
 /* One image stands for all files past the limit: they have no rows and no names. */
@@ -70,8 +87,10 @@ static struct image_entry *image_overflow(struct process_table *table)
 	table->stats.refused_images++;
 	if (!table->image_overflow) {
 		table->image_overflow = image_add(table, &none, "[too many files]");
-		if (table->image_overflow)
+		if (table->image_overflow) {
 			table->image_overflow->image.state = PROCESS_IMAGE_FAILED;
+			table->image_overflow->image.overflow = true;
+		}
 	}
 	return table->image_overflow;
 }
@@ -117,12 +136,12 @@ static struct image_entry *special_image(struct process_table *table, const char
 static struct image_entry *match_generation(struct image_entry *first, uint64_t generation)
 {
 	for (struct image_entry *at = first; at; at = at->other)
-		if (at->image.file.generation == generation)
+		if (at->image.file.generation == generation && !at->superseded)
 			return at;
 	if (!generation)
 		return first;
 	for (struct image_entry *at = first; at; at = at->other) {
-		if (!at->image.file.generation) {
+		if (!at->image.file.generation && !at->superseded) {
 			at->image.file.generation = generation;
 			return at;
 		}
@@ -144,7 +163,7 @@ static struct image_entry *file_image(struct process_table *table, const struct 
 	entry = slot ? match_generation(slot->first, file->generation) : NULL;
 	if (entry)
 		return entry;
-	if (table->image_count - table->jit_count >= PROCESS_IMAGE_LIMIT ||
+	if (count_files(table) >= PROCESS_IMAGE_LIMIT ||
 	    table->image_path_bytes + length > PROCESS_IMAGE_PATH_BYTES)
 		return image_overflow(table);
 	slot = hmap_insert(&table->files, &key, NULL);
@@ -170,6 +189,41 @@ struct process_image *process_image_for(struct process_table *table, const struc
 	const char *special = special_name(file, path);
 	struct image_entry *entry = special ? special_image(table, special) : file_image(table, file, path);
 
+	return entry ? &entry->image : NULL;
+}
+
+/* In front of the old one, which keeps what was met of it. */
+struct process_image *process_image_succeed(struct process_table *table, struct process_image *old)
+{
+	struct image_entry *entry, *before = (struct image_entry *)old;
+	struct file_slot key = { old->file.major, old->file.minor, old->file.inode, NULL }, *slot;
+
+	if (count_files(table) >= PROCESS_IMAGE_LIMIT)
+		entry = image_overflow(table);
+	else
+		entry = image_add(table, &old->file, old->path);
+	slot = hmap_find(&table->files, &key);
+	if (!entry || !slot)
+		return NULL;
+	before->superseded = true;
+	if (entry != table->image_overflow) {
+		entry->other = slot->first;
+		slot->first = entry;
+	}
+	return &entry->image;
+}
+
+struct process_image *process_image_known(struct process_table *table, const struct sideband_file *file)
+{
+	struct file_slot key = { file->major, file->minor, file->inode, NULL }, *slot;
+	struct image_entry *entry;
+
+	if (!file->inode) {
+		entry = special_image(table, "//anon");
+	} else {
+		slot = hmap_find(&table->files, &key);
+		entry = slot ? match_generation(slot->first, file->generation) : NULL;
+	}
 	return entry ? &entry->image : NULL;
 }
 
@@ -211,6 +265,7 @@ static struct process_image *jit_add(struct process_table *table, struct process
 		atomic_store(&entry->image.ended,
 			     ((struct process_entry *)process)->died ? PROCESS_EXITED : PROCESS_REPLACED);
 	process->jit = &entry->image;
+	process->jit->refs++;
 	return process->jit;
 }
 
@@ -235,7 +290,67 @@ struct process_image *process_image_get(struct process_table *table, uint32_t id
 {
 	size_t index = id - (size_t)NAMES_FIRST_IMAGE;
 
-	return id >= NAMES_FIRST_IMAGE && index < table->image_count ? &table->images[index]->image : NULL;
+	return id >= NAMES_FIRST_IMAGE && index < table->image_count && table->images[index] ?
+		       &table->images[index]->image : NULL;
+}
+
+bool process_image_is_filling(const struct process_table *table)
+{
+	return count_files(table) > PROCESS_IMAGE_LIMIT / 2 || table->jit_count > PROCESS_JIT_LIMIT / 2 ||
+	       table->image_path_bytes > PROCESS_IMAGE_PATH_BYTES / 2;
+}
+
+/* Kinds of memory stay, they are a handful; so does what somebody is looking at. */
+struct process_image *process_image_unused(struct process_table *table, size_t *at)
+{
+	while (*at < table->image_count) {
+		struct image_entry *entry = table->images[(*at)++];
+		bool kind = entry && !entry->image.file.inode && !entry->image.jit;
+
+		if (entry && !kind && !entry->image.leaving && !entry->image.refs && !entry->image.doubted &&
+		    !entry->check_ns)
+			return &entry->image;
+	}
+	return NULL;
+}
+
+static void unlink_file(struct process_table *table, struct image_entry *entry)
+{
+	struct file_slot key = { entry->image.file.major, entry->image.file.minor, entry->image.file.inode, NULL };
+	struct file_slot *slot = hmap_find(&table->files, &key);
+	struct image_entry **link = slot ? &slot->first : NULL;
+
+	while (link && *link && *link != entry)
+		link = &(*link)->other;
+	if (link && *link)
+		*link = entry->other;
+	if (slot && !slot->first)
+		hmap_remove(&table->files, &key);
+}
+
+void process_image_leave(struct process_table *table, struct process_image *image)
+{
+	struct image_entry *entry = (struct image_entry *)image;
+
+	image->leaving = true;
+	atomic_store(&image->ended, PROCESS_EXITED);
+	if (!image->jit)
+		unlink_file(table, entry);
+}
+
+void process_image_free(struct process_table *table, struct process_image *image)
+{
+	struct image_entry *entry = (struct image_entry *)image;
+	uint32_t index = image->id - NAMES_FIRST_IMAGE;
+
+	if (!image->leaving)
+		return;
+	table->jit_count -= image->jit;
+	table->image_path_bytes -= strlen(image->path);
+	table->images[index] = NULL;
+	table->spare_images[table->spare_count++] = index;
+	free(image->path);
+	free(entry);
 }
 
 struct process_image *process_image_idle(struct process_table *table, uint64_t now_ns, uint64_t least_ns)
@@ -245,11 +360,14 @@ struct process_image *process_image_idle(struct process_table *table, uint64_t n
 	for (size_t i = 0; i < table->image_count; i++) {
 		struct image_entry *entry = table->images[i];
 
+		if (!entry)
+			continue;
 		if (entry->image.users || !entry->image.has_table)
 			entry->idle_ns = 0;
 		else if (!entry->idle_ns)
 			entry->idle_ns = now_ns;
-		if (entry->idle_ns && now_ns - entry->idle_ns >= least_ns && (!oldest || entry->idle_ns < oldest->idle_ns))
+		if (entry->idle_ns && now_ns - entry->idle_ns >= least_ns &&
+		    (!oldest || entry->idle_ns < oldest->idle_ns))
 			oldest = entry;
 	}
 	return oldest ? &oldest->image : NULL;
@@ -264,10 +382,12 @@ void process_image_ready(struct process_table *table, struct process_image *imag
 void process_image_done(struct process_table *table)
 {
 	for (size_t i = 0; i < table->image_count; i++) {
-		free(table->images[i]->image.path);
+		if (table->images[i])
+			free(table->images[i]->image.path);
 		free(table->images[i]);
 	}
 	free(table->images);
+	free(table->spare_images);
 	hmap_done(&table->files);
 	hmap_done(&table->specials);
 }

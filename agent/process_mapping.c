@@ -1,90 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a process has mapped executable: a sorted array without overlaps, shared between a process and its forks
- * until one of them changes. munmap is told by nobody, so a new mapping cuts away whatever it covers.
+ * What a process has mapped executable: a sorted array without overlaps. munmap is told by nobody, so a new mapping
+ * cuts away whatever it covers.
  */
-#include "process_private.h"
+#include "process_images.h"
 
 #include <elf.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PAGE_MASK 4095ULL
 
-static void block_unref(struct process_block *block)
-{
-	if (block && !--block->refs)
-		free(block);
-}
-
-static size_t block_bytes(size_t capacity)
-{
-	return sizeof(struct process_block) + capacity * sizeof(struct process_mapping);
-}
-
-/* Makes the mappings this process's own, with room for `capacity`. */
-static bool own_block(struct process_entry *entry, size_t capacity)
-{
-	struct process *process = &entry->process;
-	struct process_block *block = entry->block;
-
-	if (block && block->refs == 1 && capacity <= process->mapping_capacity)
-		return true;
-	if (capacity < process->mapping_capacity)
-		capacity = process->mapping_capacity;
-	if (block && block->refs == 1) {
-		block = realloc(block, block_bytes(capacity));
-		if (!block)
-			return false;
-	} else {
-		block = malloc(block_bytes(capacity));
-		if (!block)
-			return false;
-		block->refs = 1;
-		for (size_t i = 0; i < process->mapping_count; i++)
-			block->mappings[i] = process->mappings[i];
-		block_unref(entry->block);
-	}
-	entry->block = block;
-	process->mappings = block->mappings;
-	process->mapping_capacity = capacity;
-	return true;
-}
-
-void process_mapping_drop(struct process_entry *entry)
-{
-	block_unref(entry->block);
-	entry->block = NULL;
-	entry->process.mappings = NULL;
-	entry->process.mapping_count = entry->process.mapping_capacity = 0;
-}
-
-void process_mapping_attach(struct process_entry *entry, bool attach)
-{
-	for (size_t i = 0; i < entry->process.mapping_count; i++)
-		entry->process.mappings[i].image->users += attach ? 1U : -1U;
-}
-
-void process_mapping_inherit(struct process_table *table, struct process_entry *child, struct process_entry *parent)
-{
-	struct process *process = &child->process;
-
-	if (!parent->block)
-		return;
-	parent->block->refs++;
-	child->block = parent->block;
-	process->mappings = parent->process.mappings;
-	process->mapping_count = parent->process.mapping_count;
-	process->mapping_capacity = parent->process.mapping_capacity;
-	process->dump_start = parent->process.dump_start;
-	process->dump_end = parent->process.dump_end;
-	process_mapping_attach(child, true);
-	for (size_t i = 0; i < process->mapping_count; i++)
-		process_image_tell(table, process, &process->mappings[i], process->from_ns);
-}
-
-/* The first mapping that ends after the address. */
-static size_t find_after(const struct process *process, uint64_t address)
+size_t process_mapping_after(const struct process *process, uint64_t address)
 {
 	size_t low = 0, high = process->mapping_count;
 
@@ -105,17 +31,24 @@ static bool continues(const struct process_mapping *old, const struct process_ma
 	       (new->image->anonymous || old->start - old->offset == new->start - new->offset);
 }
 
+static void count_image(const struct process_entry *entry, struct process_image *image, uint32_t change)
+{
+	image->refs += change;
+	if (entry->attached)
+		image->users += change;
+}
+
 /*
  * At the limit the older half of the memory without a file goes: programs that generate code unmap it unseen.
  * Half, so that one that maps without end costs little for each mapping. False: there was none.
  */
-static bool evict_old(struct process_entry *entry)
+static bool evict_old(struct process_table *table, struct process_entry *entry)
 {
 	struct process *process = &entry->process;
 	uint64_t oldest = UINT64_MAX, newest = 0;
 	size_t kept = 0, count = process->mapping_count;
 
-	if (!own_block(entry, process->mapping_capacity))
+	if (!process_block_own(table, entry, process->mapping_capacity))
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		const struct process_mapping *at = &process->mappings[i];
@@ -129,7 +62,7 @@ static bool evict_old(struct process_entry *entry)
 		const struct process_mapping *at = &process->mappings[i];
 
 		if (at->image->anonymous && at->since_ns <= oldest + (newest - oldest) / 2)
-			at->image->users--;
+			count_image(entry, at->image, -1U);
 		else
 			process->mappings[kept++] = *at;
 	}
@@ -158,41 +91,83 @@ static size_t cut_pieces(const struct process *process, size_t first, size_t las
 	return count;
 }
 
+void process_mapping_reread(struct process_table *table, struct process_entry *entry, uint64_t now_ns)
+{
+	if (now_ns < entry->reread_ns)
+		return;
+	entry->reread_ns = now_ns + PROCESS_REREAD_NS;
+	process_queue_pid(table, &table->unread, entry->process.pid);
+}
+
+/* No room: generated code gives way; else the table is full of what was unmapped unseen, which /proc shows. */
+static bool make_room(struct process_table *table, struct process_entry *entry, uint64_t now_ns)
+{
+	table->stats.refused_mappings++;
+	if (evict_old(table, entry))
+		return true;
+	process_mapping_reread(table, entry, now_ns);
+	return false;
+}
+
+/* Puts the pieces in the place of [first, last). */
+static bool replace(struct process_table *table, struct process_entry *entry, size_t first, size_t last,
+		    const struct process_mapping *pieces, size_t count)
+{
+	struct process *process = &entry->process;
+
+	if (!process_block_own(table, entry, process->mapping_count + count > process->mapping_capacity ?
+						     2 * process->mapping_count + 8 : process->mapping_capacity)) {
+		table->stats.refused_mappings++;
+		return false;
+	}
+	for (size_t i = first; i < last; i++)
+		count_image(entry, process->mappings[i].image, -1U);
+	for (size_t i = 0; i < count; i++)
+		count_image(entry, pieces[i].image, 1);
+	memmove(&process->mappings[first + count], &process->mappings[last],
+		(process->mapping_count - last) * sizeof(*process->mappings));
+	memcpy(&process->mappings[first], pieces, count * sizeof(*pieces));
+	process->mapping_count += count - (last - first);
+	return true;
+}
+
+static void keep_past(struct process_table *table, struct process_entry *entry, size_t first, size_t last,
+		      const struct process_mapping *new)
+{
+	for (size_t i = first; i < last; i++)
+		process_past_add(table, entry, &entry->process.mappings[i], new->start, new->end, new->since_ns);
+	process_past_mark(table, entry, new->since_ns + PROCESS_RECYCLES_NS);
+}
+
 bool process_mapping_insert(struct process_table *table, struct process_entry *entry,
 			    const struct process_mapping *mapping)
 {
 	struct process *process = &entry->process;
 	struct process_mapping pieces[3], new = *mapping;
-	size_t first = find_after(process, new.start), last = first, count;
+	size_t first = process_mapping_after(process, new.start), last = first, count;
 	bool same = true;
 
 	for (; last < process->mapping_count && process->mappings[last].start < new.end; last++)
 		same &= continues(&process->mappings[last], &new);
+	new.version = process->version;
+	new.recycled = !same;
 	if (same && first < last) { /* the same memory told again, or grown: it is as old as it was */
 		const struct process_mapping *old = &process->mappings[first];
 
 		if (old->start <= new.start && old->end >= new.end)
 			return false;
 		new.since_ns = old->since_ns;
+		new.version = old->version;
+		new.recycled = old->recycled;
 	}
 	count = cut_pieces(process, first, last, &new, pieces);
-	if (process->mapping_count - (last - first) + count > PROCESS_MAPPING_LIMIT) {
-		table->stats.refused_mappings++;
-		return evict_old(entry) && process_mapping_insert(table, entry, mapping);
-	}
-	if (!own_block(entry, process->mapping_count + count > process->mapping_capacity ?
-				      2 * process->mapping_count + 8 : process->mapping_capacity)) {
-		table->stats.refused_mappings++;
+	if (process->mapping_count - (last - first) + count > PROCESS_MAPPING_LIMIT)
+		return make_room(table, entry, mapping->since_ns) && process_mapping_insert(table, entry, mapping);
+	process_check_mapped(table, process, &new);
+	if (!same)
+		keep_past(table, entry, first, last, &new);
+	if (!replace(table, entry, first, last, pieces, count))
 		return false;
-	}
-	for (size_t i = first; i < last; i++)
-		process->mappings[i].image->users--;
-	for (size_t i = 0; i < count; i++)
-		pieces[i].image->users++;
-	memmove(&process->mappings[first + count], &process->mappings[last],
-		(process->mapping_count - last) * sizeof(*process->mappings));
-	memcpy(&process->mappings[first], pieces, count * sizeof(*pieces));
-	process->mapping_count += count - (last - first);
 	if (new.image->jitdump) {
 		process->dump_start = new.start;
 		process->dump_end = new.end;
@@ -229,26 +204,22 @@ static bool find_segment(const struct process_image *image, uint64_t offset, uin
 	return false;
 }
 
-struct process_image *process_resolve(const struct process *process, uint64_t address, uint64_t *ret_vaddr,
-				      bool *ret_is_vaddr)
+bool process_mapping_vaddr(const struct process_mapping *mapping, uint64_t address, uint64_t *ret_vaddr)
 {
-	size_t at = find_after(process, address);
-	const struct process_mapping *mapping = &process->mappings[at];
-	uint64_t offset;
+	const struct process_image *image = mapping->image;
+	uint64_t offset = address - mapping->start + mapping->offset;
 	uint32_t i;
 
-	if (at == process->mapping_count || mapping->start > address)
-		return NULL;
-	if (mapping->image->anonymous) {
+	if (image->anonymous) {
 		*ret_vaddr = address;
-		*ret_is_vaddr = true;
-		return mapping->image;
+		return true;
 	}
-	offset = address - mapping->start + mapping->offset;
-	*ret_is_vaddr = find_segment(mapping->image, offset, &i);
-	*ret_vaddr = *ret_is_vaddr ?
-		offset - mapping->image->segments[i].offset + mapping->image->segments[i].vaddr : offset;
-	return mapping->image;
+	if (!find_segment(image, offset, &i)) {
+		*ret_vaddr = offset;
+		return false;
+	}
+	*ret_vaddr = offset - image->segments[i].offset + image->segments[i].vaddr;
+	return true;
 }
 
 /* The executable segment of a mapping. Where the symbolizer told no flags, the one that covers most of it. */

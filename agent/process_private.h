@@ -1,45 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of "process" share: process.c, _mapping.c, _image.c, _scan.c (/proc), _ksymbol.c (BPF programs). */
+/* What the parts of "process" share: process.c, _event.c, _mapping.c, _block.c, _past.c, _scan.c, _ksymbol.c; what
+ * concerns images (_image.c, _check.c) is in process_images.h. */
 #ifndef PROCESS_PRIVATE_H
 #define PROCESS_PRIVATE_H
 
+#include "base/clock.h"
 #include "base/hmap.h"
 #include "base/intern.h"
-#include "process.h"
-#include <sys/queue.h>
+#include "process_entry.h"
 
 #define PROCESS_MAPPING_LIMIT 4096 /* of one process, as many as the kernel side takes */
-#define PROCESS_GENERATION_LIMIT 32 /* of one pid within the grace time */
-#define PROCESS_IMAGE_LIMIT 65536
-#define PROCESS_IMAGE_PATH_BYTES (8U << 20) /* of all images */
+#define PROCESS_DOUBTED 256 /* files to look at */
 #define PROCESS_KSYMBOL_LIMIT 8192
 #define PROCESS_QUEUE 1024 /* pids waiting to be looked at in /proc; past it all of /proc is read */
 #define PROCESS_REPAIR_NS 1000000000ULL
 #define PROCESS_RETRY_NS 5000000000ULL
+#define PROCESS_REREAD_NS 10000000000ULL
 #define PROCESS_USER_END (1ULL << 63) /* above: the kernel's half ([vsyscall]) */
 
-struct process_block { /* mappings, shared by a fork until one side changes */
-	uint32_t refs;
-	struct process_mapping mappings[];
-};
-
-struct process_entry {
-	struct process process; /* first: a pointer to one is a pointer to the other */
-	struct process_block *block;
-	int threads; /* exact after FORK; an upper guess after /proc, so the leader's exit is then looked into */
-	bool scanned, leader_gone, died, listed, attached;
-	TAILQ_ENTRY(process_entry) dirty_link, ended_link;
-};
-TAILQ_HEAD(process_entries, process_entry);
-
-struct image_entry {
-	struct process_image image; /* first */
-	struct image_entry *other; /* same inode number, another generation */
-	bool ready;                /* its users are published at the next tick */
-	uint32_t asked;            /* how often image_new told it; if it failed, not again before: */
-	uint64_t again_ns;
-	uint64_t idle_ns; /* since when process_image_idle saw nobody map it, 0: somebody does */
-};
+struct image_entry; /* process_images.h */
 
 struct ksymbol {
 	uint64_t start, end;
@@ -57,14 +36,17 @@ struct process_table {
 	struct process_stats stats;
 	struct hmap pids; /* pid -> newest generation */
 	size_t entries, living, serials; /* the last: given out */
-	struct process_entries dirty, ended;
+	struct process_entries dirty, ended, recycling;
 	uint32_t follow;
 
 	struct hmap files, specials; /* inode, name -> struct image_entry */
-	struct image_entry **images; /* by id - NAMES_FIRST_IMAGE */
-	size_t image_count, image_capacity, image_path_bytes, jit_count;
+	struct image_entry **images; /* by id - NAMES_FIRST_IMAGE, NULL: free */
+	uint32_t *spare_images; /* indexes that are free */
+	size_t image_count, image_capacity, image_path_bytes, jit_count, spare_count;
 	struct image_entry *image_overflow;
 	bool images_ready;
+	struct image_entry *doubted[PROCESS_DOUBTED];
+	size_t doubted_count;
 
 	struct ksymbol *ksymbols;
 	size_t ksymbol_count, ksymbol_capacity;
@@ -72,7 +54,8 @@ struct process_table {
 
 	struct pid_queue unread, leaderless; /* mappings unknown; leader gone with threads left */
 	bool repair_wanted;
-	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns, keep_from_ns; /* the last: 0, nobody said */
+	uint64_t repair_after_ns, leaderless_after_ns, retry_after_ns;
+	uint64_t keep_from_ns, seen_ns; /* 0: nobody said; of the last tick */
 	char *scan_buffer;
 };
 
@@ -90,19 +73,10 @@ void process_queue_pid(struct process_table *table, struct pid_queue *queue, uin
 
 bool process_mapping_insert(struct process_table *table, struct process_entry *entry,
 			    const struct process_mapping *mapping);
-void process_mapping_inherit(struct process_table *table, struct process_entry *child, struct process_entry *parent);
-void process_mapping_attach(struct process_entry *entry, bool attach); /* counts image->users */
-void process_mapping_drop(struct process_entry *entry); /* all of them */
-
-/* process_image.c */
-/* The image of a mapping, made if it is new. Never NULL but for memory. */
-struct process_image *process_image_for(struct process_table *table, const struct sideband_file *file,
-					const char *path);
-/* image_new, if the image is new or failed a while ago. */
-void process_image_tell(struct process_table *table, const struct process *process,
-			const struct process_mapping *mapping, uint64_t now_ns);
-bool process_image_asks_again(const struct process_table *table, const struct image_entry *entry, uint64_t now_ns);
-void process_image_done(struct process_table *table);
+/* From /proc, at one of the next ticks; not again for a while. */
+void process_mapping_reread(struct process_table *table, struct process_entry *entry, uint64_t now_ns);
+/* The first mapping that ends after the address. */
+size_t process_mapping_after(const struct process *process, uint64_t address);
 
 /* process_scan.c */
 struct maps_line {

@@ -7,7 +7,7 @@
 #include "base/clean.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "process_private.h"
+#include "process_images.h"
 
 #include <errno.h>
 #include <fcntl.h>

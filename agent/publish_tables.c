@@ -49,8 +49,8 @@ static size_t add_image(struct publish *publish, size_t count, const struct proc
 
 	if (mapping->image->anonymous)
 		return add_mapping(publish, count, start, end, 0, 0, UNWIND_MAPPING_ANON);
-	if (!mapping->image->has_table || !process_mapping_bias(mapping, &bias) || start - bias > end - bias ||
-	    !publish_find_dir(publish, mapping->image->dir, &dir))
+	if (!mapping->image->has_table || mapping->image->doubted || !process_mapping_bias(mapping, &bias) ||
+	    start - bias > end - bias || !publish_find_dir(publish, mapping->image->dir, &dir))
 		return add_mapping(publish, count, start, end, 0, 0,
 				   process_image_pending(mapping->image) ? UNWIND_MAPPING_NO_TABLE : UNWIND_MAPPING_ANON);
 	first = (uint64_t)dir.first_page << UNWIND_PAGE_BITS;
@@ -169,7 +169,7 @@ static void range_put(struct publish *publish, struct publish_range *range)
 static bool value_equals(const struct unwind_process *a, const struct unwind_process *b)
 {
 	return a->known_ns == b->known_ns && a->chunk == b->chunk && a->first == b->first && a->count == b->count &&
-	       a->version == b->version;
+	       a->version == b->version && a->flags == b->flags;
 }
 
 static void verify_later(struct publish *publish, struct publish_entry *entry)
@@ -198,6 +198,32 @@ static int put_first(struct publish_entry *entry, int fd, const struct unwind_pr
 	return bpf_map_update_elem(fd, &entry->pid, value, BPF_ANY) ? -errno : 0;
 }
 
+static uint64_t last_exec(struct publish *publish, uint32_t pid)
+{
+	uint64_t at_ns = 0;
+
+	return bpf_map_lookup_elem(loader_map_fd(publish->loader, LOADER_EXECS), &pid, &at_ns) ? 0 : at_ns;
+}
+
+/*
+ * The side-band tells of an exec later than the kernel side, which deletes the entry. What was known of the process
+ * before that must not be put in again; if it came between, it is taken out.
+ */
+static int put_known(struct publish *publish, struct publish_entry *entry, const struct unwind_process *value,
+		     uint64_t seen_ns)
+{
+	int err, fd = loader_map_fd(publish->loader, LOADER_PROCESSES);
+	uint64_t exec_ns = last_exec(publish, entry->pid);
+
+	if (exec_ns > seen_ns)
+		return -EAGAIN;
+	err = put_first(entry, fd, value);
+	if (err || last_exec(publish, entry->pid) == exec_ns)
+		return err;
+	bpf_map_delete_elem(fd, &entry->pid);
+	return -EAGAIN;
+}
+
 static int put(struct publish *publish, struct publish_entry *entry, const struct unwind_process *value)
 {
 	int err, fd = loader_map_fd(publish->loader, LOADER_PROCESSES);
@@ -216,12 +242,13 @@ static int put(struct publish *publish, struct publish_entry *entry, const struc
 	}
 	if (entry->verify_ns) /* deleted a moment ago: not yet */
 		return 0;
-	err = put_first(entry, fd, value);
+	err = put_known(publish, entry, value, entry->process->seen_ns);
+	if (!err || err == -EAGAIN)
+		verify_later(publish, entry);
 	if (err)
-		return err;
+		return err == -EAGAIN ? 0 : err;
 	entry->live = true;
 	publish->stats.processes++;
-	verify_later(publish, entry);
 	return 0;
 }
 
@@ -259,13 +286,15 @@ static struct publish_entry *entry_new(struct publish *publish, struct process *
 /* Puts the table in the scratch in force. */
 static int entry_update(struct publish *publish, struct publish_entry *entry, uint32_t count)
 {
-	struct unwind_process value = { .known_ns = entry->process->known_ns, .count = count };
+	struct unwind_process value = { .known_ns = entry->process->known_ns, .count = (uint16_t)count,
+					.flags = entry->process->recycles ? UNWIND_PROCESS_RECYCLES : 0 };
 	struct publish_range *range = NULL;
 	int err = count ? range_get(publish, count, &range) : 0;
 
 	if (err)
 		return err;
-	if (entry->live && range == entry->range && value.known_ns == entry->value.known_ns) {
+	if (entry->live && range == entry->range && value.known_ns == entry->value.known_ns &&
+	    value.flags == entry->value.flags) {
 		range_put(publish, range); /* as it was */
 		return 0;
 	}
@@ -320,13 +349,18 @@ void publish_forget(struct publish *publish, struct process *process)
 	pthread_mutex_unlock(&publish->tables_lock);
 }
 
-static void verify(struct publish *publish, struct publish_entry *entry)
+static void verify(struct publish *publish, struct publish_entry *entry, uint64_t seen_ns)
 {
+	int err;
+
 	TAILQ_REMOVE(&publish->verify, entry, verify_link);
 	entry->verify_ns = 0;
-	if (put_first(entry, loader_map_fd(publish->loader, LOADER_PROCESSES), &entry->value)) {
+	err = put_known(publish, entry, &entry->value, seen_ns);
+	if (err) {
 		publish->stats.processes -= entry->live;
 		entry->live = false; /* a younger generation is there, or the map is full */
+		if (err == -EAGAIN)
+			verify_later(publish, entry);
 		return;
 	}
 	publish->stats.processes += !entry->live;
@@ -341,7 +375,7 @@ void publish_tick(struct publish *publish, uint64_t now_ns)
 	publish_rows_tick(publish, now_ns);
 	pthread_mutex_lock(&publish->tables_lock);
 	while ((entry = TAILQ_FIRST(&publish->verify)) && entry->verify_ns <= now_ns)
-		verify(publish, entry);
+		verify(publish, entry, now_ns);
 	while ((range = STAILQ_FIRST(&publish->freed)) && range->free_ns <= now_ns) {
 		STAILQ_REMOVE_HEAD(&publish->freed, link);
 		publish_space_give(&publish->space, range->count, range->chunk, range->first);

@@ -4,6 +4,7 @@
  * descriptions, row tables and lines. One thread turns a loop: frames and requests in, a request to each free
  * child (resolve_work.c), wait for answers. Files are opened in resolve_open.c, kept in resolve_subject.c.
  */
+#include "resolve_check.h"
 #include "resolve_spawn.h"
 #include "resolve_subject.h"
 
@@ -56,17 +57,17 @@ static void take_frames(struct resolve *resolve)
 	}
 }
 
-static struct queued_request *pop_request(struct resolve *resolve)
+struct queued_request *resolve_pop(struct resolve *resolve, bool only_check)
 {
 	struct queued_request *queued;
 
 	pthread_mutex_lock(&resolve->lock);
-	queued = resolve->queue;
+	queued = STAILQ_FIRST(&resolve->queue);
+	if (queued && only_check && !queued->request.check)
+		queued = NULL;
 	if (queued) {
-		resolve->queue = queued->next;
+		STAILQ_REMOVE_HEAD(&resolve->queue, link);
 		resolve->queue_length--;
-		if (!resolve->queue)
-			resolve->queue_tail = NULL;
 	}
 	pthread_mutex_unlock(&resolve->lock);
 	return queued;
@@ -76,11 +77,16 @@ static struct queued_request *pop_request(struct resolve *resolve)
 static bool take_requests(struct resolve *resolve)
 {
 	for (int at = 0; at < TURN_REQUESTS && !atomic_load(&resolve->stop); at++) {
-		auto_free struct queued_request *queued = pop_request(resolve);
+		auto_free struct queued_request *queued = resolve_pop(resolve, false);
 
 		if (!queued)
 			return false;
-		subject_take_request(resolve, &queued->request);
+		if (queued->request.forget)
+			subject_forget(resolve, queued->request.image);
+		else if (queued->request.check)
+			check_take_request(resolve, &queued->request);
+		else
+			subject_take_request(resolve, &queued->request);
 	}
 	return true;
 }
@@ -174,7 +180,7 @@ static void free_parts(struct resolve *resolve)
 	struct queued_request *queued;
 	struct queued_pages *pages;
 
-	while ((queued = pop_request(resolve)))
+	while ((queued = resolve_pop(resolve, false)))
 		free(queued);
 	while ((pages = resolve->queued_pages)) {
 		resolve->queued_pages = pages->next;
@@ -203,6 +209,7 @@ int resolve_new(int parent_socket, struct names *names, const struct resolve_cal
 	resolve->names = names;
 	resolve->callbacks = *callbacks;
 	resolve->parent_socket = parent_socket;
+	STAILQ_INIT(&resolve->queue);
 	for (size_t at = 0; at < RESOLVE_MAX_CHILDREN; at++)
 		resolve->children[at].socket = resolve->children[at].table_fd = -1;
 	hmap_init(&resolve->subjects, sizeof(struct open_identity),
@@ -240,19 +247,15 @@ int resolve_image(struct resolve *resolve, const struct resolve_image_request *r
 	if (!queued)
 		return -ENOMEM;
 	queued->request = *request;
-	queued->next = NULL;
 	if (request->path)
 		queued->request.path = memcpy(queued->path, request->path, path_bytes);
 	pthread_mutex_lock(&resolve->lock);
 	full = resolve->queue_length >= MAX_QUEUE;
-	if (!full) {
-		if (resolve->queue_tail)
-			resolve->queue_tail->next = queued;
-		else
-			resolve->queue = queued;
-		resolve->queue_tail = queued;
-		resolve->queue_length++;
-	}
+	if (!full && request->check) /* a slice waits for it, and its image was opened long ago */
+		STAILQ_INSERT_HEAD(&resolve->queue, queued, link);
+	else if (!full)
+		STAILQ_INSERT_TAIL(&resolve->queue, queued, link);
+	resolve->queue_length += !full;
 	pthread_mutex_unlock(&resolve->lock);
 	if (full) {
 		atomic_fetch_add(&resolve->failed, 1);

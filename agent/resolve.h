@@ -27,14 +27,21 @@ struct resolve_image_request { /* copied */
 	struct sideband_file file; /* inode 0: not a file */
 	const char *path;
 	bool vdso;
+	bool forget;      /* nobody will ask about the image any more: image_forgotten */
+	bool check;       /* only look whether the file is still what it was: image_checked */
 	bool jit;         /* generated code: start and end are of its jitdump's mapping, or 0 */
-	const atomic_uint *ended; /* jit: not 0 once the process is gone, PROCESS_REPLACED: by exec. Outlives resolve */
+	/* Not 0: nobody wants it any more; of generated code: its process is gone, PROCESS_REPLACED: by exec. Valid until
+	 * image_forgotten. */
+	const atomic_uint *ended;
 };
 
 struct resolve_callbacks {
 	/* table_fd: memfd with the unwind_file, or -1; borrowed. description is NULL when the image failed. */
 	void (*image_done)(void *context, uint32_t image, const struct symbolizer_image *description,
 			   int table_fd, const struct symbolizer_table *table);
+	/* changed_ns: of the file (CLOCK_REALTIME), 0: it is what it was, or cannot be found any more. */
+	void (*image_checked)(void *context, uint32_t image, uint64_t changed_ns);
+	void (*image_forgotten)(void *context, uint32_t image); /* the id may be another's from now on */
 	/* The answer to resolve_pages, likewise; may be NULL if that is never called. */
 	void (*pages_done)(void *context, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
 			   const struct symbolizer_table *table);

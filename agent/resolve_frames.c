@@ -105,6 +105,15 @@ static void set_lines(struct resolve *resolve, uint32_t id, const struct symboli
 	names_set_lines(resolve->names, id, frame->source, lines, count);
 }
 
+/* Strings are held until the frame has them. */
+static void name_frame(struct resolve *resolve, uint32_t id, const struct symbolizer_frame *frame,
+		       const struct child_names *answer)
+{
+	names_hold(resolve->names);
+	set_lines(resolve, id, frame, answer);
+	names_release(resolve->names);
+}
+
 /* An unknown kernel address may be a module's or a BPF program's that came after kallsyms was read. */
 static bool ask_kernel_again(struct resolve *resolve, struct child *child, uint32_t id)
 {
@@ -149,7 +158,7 @@ int frames_take(struct resolve *resolve, struct child *child, size_t bytes, bool
 			return -EPROTO; /* answered twice */
 		if (frame->lines ||
 		    (!ask_kernel_again(resolve, child, *id) && !ask_jit_again(resolve, child, *id)))
-			set_lines(resolve, *id & FRAME_ID, frame, &answer);
+			name_frame(resolve, *id & FRAME_ID, frame, &answer);
 		*id = UINT32_MAX;
 	}
 	*ret_more = answer.more;

@@ -24,12 +24,13 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #define MAX_VDSO_BYTES 65536
 #define STACK_BYTES (128 << 10)
 #define CANDIDATES 8 /* 4 names, each in the process's root and on the host */
 
-enum job_kind { JOB_IMAGE, JOB_JIT, JOB_DEBUG, JOB_CLOSE };
+enum job_kind { JOB_IMAGE, JOB_LOOK, JOB_JIT, JOB_DEBUG, JOB_CLOSE };
 
 struct job { /* shared by the caller and its thread; the second to leave frees it */
 	pthread_mutex_t lock;
@@ -101,14 +102,22 @@ static int open_below(uint32_t pid, const char *path)
 	return root < 0 ? root : file_open_in_root(root, path);
 }
 
+static bool is_inode(int fd, const struct resolve_image_request *request)
+{
+	struct stat status;
+
+	return !request->file.inode || (!fstat(fd, &status) && status.st_ino == request->file.inode);
+}
+
 static int open_mapped(const struct resolve_image_request *request)
 {
 	auto_fd int root = -1;
-	struct stat status;
 	int fd = open_map_file(request->pid, request->start, request->end);
 
-	if (fd >= 0 || fd == -EINVAL)
+	if (fd == -EINVAL || (fd >= 0 && is_inode(fd, request)))
 		return fd;
+	if (fd >= 0) /* what is at these addresses by now */
+		close(fd);
 	if (!request->path || request->path[0] != '/' || request->path[1] == '/')
 		return -ENOENT; /* anonymous memory has names like "//anon" */
 	root = request->pid ? open_root(request->pid) : -ESRCH;
@@ -119,7 +128,7 @@ static int open_mapped(const struct resolve_image_request *request)
 	if (!request->file.inode)
 		return -ENOENT;
 	fd = request->parent ? open_below(request->parent, request->path) : -ESRCH;
-	if (fd >= 0 && !fstat(fd, &status) && status.st_ino == request->file.inode)
+	if (fd >= 0 && is_inode(fd, request))
 		return fd;
 	if (fd >= 0)
 		close(fd);
@@ -153,6 +162,12 @@ static uint64_t to_ns(struct timespec time)
 	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
 }
 
+static struct open_identity identity_of(const struct stat *status)
+{
+	return (struct open_identity){ status->st_dev, status->st_ino, (uint64_t)status->st_size,
+				       to_ns(status->st_mtim), to_ns(status->st_ctim) };
+}
+
 /*
  * The inode must be the event's. Its device is no help: on overlayfs before 6.8 a mapping shows the device of
  * the layer below and fstat that of the overlay.
@@ -172,11 +187,26 @@ static int do_image(struct job *job)
 	error = check_elf(fd);
 	if (error)
 		return error;
-	job->identity = (struct open_identity){ status.st_dev, status.st_ino, (uint64_t)status.st_size,
-						to_ns(status.st_mtim), to_ns(status.st_ctim) };
+	job->identity = identity_of(&status);
 	if (job->request.vdso) /* a new memfd each time, always the same bytes */
 		job->identity = (struct open_identity){ .dev = UINT64_MAX };
 	return steal_fd(&fd);
+}
+
+/* What was opened is closed here: that can wait as well. */
+static int do_look(struct job *job)
+{
+	auto_fd int fd = open_mapped(&job->request);
+	struct stat status;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &status))
+		return -errno;
+	if (job->request.file.inode && status.st_ino != job->request.file.inode)
+		return -ESTALE;
+	job->identity = identity_of(&status);
+	return -EALREADY; /* no descriptor */
 }
 
 static int do_debug(struct job *job)
@@ -205,6 +235,8 @@ static void *run_job(void *argument)
 
 	if (job->kind == JOB_IMAGE)
 		result = do_image(job);
+	else if (job->kind == JOB_LOOK)
+		result = do_look(job);
 	else if (job->kind == JOB_JIT)
 		result = jit_open(&job->request);
 	else if (job->kind == JOB_DEBUG)
@@ -281,9 +313,8 @@ static int job_run(struct job *job)
 	return done ? 0 : -ETIMEDOUT;
 }
 
-int open_image(const struct resolve_image_request *request, struct open_identity *ret_identity)
+static int run_image(struct job *job, const struct resolve_image_request *request, struct open_identity *ret_identity)
 {
-	struct job *job = job_new(request->jit ? JOB_JIT : JOB_IMAGE);
 	int error, fd;
 
 	if (!job)
@@ -294,10 +325,40 @@ int open_image(const struct resolve_image_request *request, struct open_identity
 	if (error)
 		return error;
 	fd = job->fd;
-	if (fd >= 0)
+	if (fd >= 0 || fd == -EALREADY)
 		*ret_identity = job->identity;
 	job_free(job);
 	return fd;
+}
+
+int open_image(const struct resolve_image_request *request, struct open_identity *ret_identity)
+{
+	return run_image(job_new(request->jit ? JOB_JIT : JOB_IMAGE), request, ret_identity);
+}
+
+int open_look(const struct resolve_image_request *request, struct open_identity *ret_identity)
+{
+	int error = run_image(job_new(JOB_LOOK), request, ret_identity);
+
+	return error == -EALREADY ? 0 : error;
+}
+
+static uint64_t statx_ns(struct statx_timestamp time)
+{
+	return (uint64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
+}
+
+/* Nothing is asked over a network or of a FUSE server, so no thread is needed that may hang. */
+int open_look_fd(int fd, struct open_identity *ret_identity)
+{
+	struct statx status;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &status))
+		return -errno;
+	*ret_identity = (struct open_identity){ makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino,
+						status.stx_size, statx_ns(status.stx_mtime),
+						statx_ns(status.stx_ctime) };
+	return 0;
 }
 
 /* One component, as it stands in the section: it must not lead anywhere else. */

@@ -27,6 +27,9 @@ struct open_debug { /* what names a separate debug file */
 
 /* A descriptor, or negative errno: -ETIMEDOUT, -ESTALE (another file is there now), -ENOEXEC (not ELF)… */
 int open_image(const struct resolve_image_request *request, struct open_identity *ret_identity);
+/* The same without keeping it open; 0 or negative errno. */
+int open_look(const struct resolve_image_request *request, struct open_identity *ret_identity);
+int open_look_fd(int fd, struct open_identity *ret_identity); /* of an open file, as far as this host knows; at once */
 /* The first candidate from number *candidate on that can be opened; *candidate becomes the next number. */
 int open_debug(const struct open_debug *wanted, unsigned *candidate);
 void open_close(int fd);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
 #define RESOLVE_MAX_CHILDREN 16
 #define RESOLVE_ROWS_CHILDREN 4  /* of these for rows alone: many names must not keep them waiting */
@@ -78,14 +79,15 @@ struct subject { /* a file as it was opened, whatever number of images are it */
 
 struct queued_request {
 	struct resolve_image_request request;
-	struct queued_request *next;
+	STAILQ_ENTRY(queued_request) link;
 	char path[];
 };
+STAILQ_HEAD(request_queue, queued_request);
 
 struct resolve {
 	pthread_t thread;
 	pthread_mutex_t lock; /* queue */
-	struct queued_request *queue, *queue_tail;
+	struct request_queue queue;
 	size_t queue_length;
 	struct queued_pages *queued_pages;
 	int wake_fd;
@@ -113,6 +115,8 @@ void work_answer(struct resolve *resolve, struct child *child, uint64_t now_ns);
 void work_deadlines(struct resolve *resolve, uint64_t now_ns);
 void work_parent_died(struct resolve *resolve, uint64_t now_ns);
 void work_close_child(struct resolve *resolve, struct child *child);
+/* Those of the subject, of an image's those that were last asked for it; NULL: all. */
+void work_close_children(struct resolve *resolve, struct subject *subject, const struct image *image);
 
 /* resolve_frames.c: addresses out, lines in */
 size_t frames_compose(struct resolve *resolve, struct child *child, uint64_t *ret_addresses);

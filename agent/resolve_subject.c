@@ -4,6 +4,7 @@
  * (device, inode, size, times), so that two ids of one file share a child. Owns both tables and at most
  * RESOLVE_MAX_FDS descriptors; a file whose descriptor was given up is opened again as it was the first time.
  */
+#include "resolve_check.h"
 #include "resolve_jit.h"
 #include "resolve_subject.h"
 
@@ -162,9 +163,10 @@ void subject_take_request(struct resolve *resolve, const struct resolve_image_re
 {
 	struct image *image = subject_image(resolve, request->image);
 	char *path = request->path ? strdup(request->path) : NULL;
+	bool unwanted = !request->jit && request->ended && atomic_load(request->ended);
 	int error;
 
-	if (!image || (request->path && !path)) {
+	if (!image || unwanted || (request->path && !path)) {
 		free(path);
 		atomic_fetch_add(&resolve->failed, 1);
 		resolve->callbacks.image_done(resolve->callbacks.context, request->image, NULL, -1, NULL);
@@ -202,6 +204,10 @@ int subject_open_fd(struct resolve *resolve, struct subject *subject)
 	}
 	if (subject->kind == SYMBOLIZER_PERF_MAP)
 		return jit_open_fd(resolve, subject);
+	if (subject->fd >= 0 && !check_held(subject)) {
+		check_retire(resolve, subject);
+		return -ESTALE;
+	}
 	if (subject->fd >= 0) {
 		subject_hold(resolve, subject);
 		return 0;
@@ -379,6 +385,62 @@ static void free_subject(struct subject *subject)
 	free(subject->description);
 }
 
+static void free_image(struct resolve *resolve, uint32_t id)
+{
+	free(resolve->images[id]->path);
+	free(resolve->images[id]->ids);
+	free(resolve->images[id]->pages);
+	free(resolve->images[id]);
+	resolve->images[id] = NULL;
+}
+
+static void drop_subject(struct resolve *resolve, struct subject *subject)
+{
+	work_close_children(resolve, subject, NULL);
+	for (size_t at = 0; at < array_size(resolve->holders); at++)
+		if (resolve->holders[at] == subject)
+			resolve->holders[at] = NULL;
+	for (struct subject **link = &resolve->active; *link; link = &(*link)->next_active) {
+		if (*link != subject)
+			continue;
+		*link = subject->next_active;
+		break;
+	}
+	hmap_remove(&resolve->subjects, &subject->identity);
+	free_subject(subject);
+	free(subject);
+}
+
+static void leave_subject(struct resolve *resolve, struct image *image)
+{
+	struct subject *subject = image->subject;
+	struct image **link = &subject->images;
+
+	while (*link && *link != image)
+		link = &(*link)->next;
+	if (*link)
+		*link = image->next;
+	work_close_children(resolve, subject, image); /* what they may be asked of it comes back, to nobody */
+	subject_activate(resolve, subject);
+	if (!subject->images)
+		drop_subject(resolve, subject);
+}
+
+void subject_forget(struct resolve *resolve, uint32_t id)
+{
+	struct image *image = id < resolve->image_capacity ? resolve->images[id] : NULL;
+
+	if (image) {
+		subject_settle_homeless(resolve);
+		subject_fail_frames(resolve, image, SYMBOL_NO_FILE);
+		subject_answer_pages(resolve, image, image->page_count, -1, NULL);
+		if (image->subject)
+			leave_subject(resolve, image);
+		free_image(resolve, id);
+	}
+	resolve->callbacks.image_forgotten(resolve->callbacks.context, id);
+}
+
 void subject_free_all(struct resolve *resolve)
 {
 	struct subject_entry *entry;
@@ -390,12 +452,8 @@ void subject_free_all(struct resolve *resolve)
 	hmap_done(&resolve->subjects);
 	free_subject(&resolve->kernel);
 	for (size_t at = 0; at < resolve->image_capacity; at++) {
-		if (!resolve->images[at])
-			continue;
-		free(resolve->images[at]->path);
-		free(resolve->images[at]->ids);
-		free(resolve->images[at]->pages);
-		free(resolve->images[at]);
+		if (resolve->images[at])
+			free_image(resolve, (uint32_t)at);
 	}
 	free(resolve->images);
 }

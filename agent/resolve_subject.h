@@ -8,6 +8,8 @@
 enum symbol_source subject_reason(int error);
 struct image *subject_image(struct resolve *resolve, uint32_t id); /* made if absent; NULL: limit */
 void subject_take_request(struct resolve *resolve, const struct resolve_image_request *request);
+/* The image, and its file if that was the last of its images. */
+void subject_forget(struct resolve *resolve, uint32_t id);
 struct subject *subject_make(struct resolve *resolve, const struct open_identity *identity); /* or finds it */
 void subject_hold(struct resolve *resolve, struct subject *subject); /* it has a descriptor to keep */
 int subject_open_fd(struct resolve *resolve, struct subject *subject); /* subject->fd is open then */

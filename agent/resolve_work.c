@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is asked of whom: takes subjects with something to do and free children, gives each child one request at
- * a time, in the order describe, table, pages to one of them, debug file, names to another. A child that dies over a request costs its file a
- * retry, the second death a quarantine; nobody else notices.
+ * a time, in the order describe, table, pages to one of them, debug file, names to another. A child that dies over a
+ * request costs its file a retry, the second death a quarantine; nobody else notices.
  */
+#include "resolve_check.h"
 #include "resolve_child.h"
 #include "resolve_jit.h"
 #include "resolve_subject.h"
@@ -37,6 +38,13 @@ void work_close_child(struct resolve *resolve, struct child *child)
 	child->subject->children[child->lane] = NULL;
 	child->subject = NULL;
 	child->op = 0;
+}
+
+void work_close_children(struct resolve *resolve, struct subject *subject, const struct image *image)
+{
+	for (size_t lane = 0; lane < LANE_COUNT; lane++)
+		if (subject->children[lane] && (!image || subject->children[lane]->image == image))
+			work_close_child(resolve, subject->children[lane]);
 }
 
 /* The request in flight failed with its child. `blame`: it may be the file that did it. */
@@ -299,6 +307,7 @@ void work_step(struct resolve *resolve, uint64_t now_ns)
 	while (list) {
 		struct subject *subject = list;
 
+		check_take_waiting(resolve); /* a slice waits for the answer */
 		list = subject->next_active;
 		subject->is_active = false;
 		if (step_subject(resolve, subject, now_ns))

@@ -114,13 +114,16 @@ void serve_query_run(struct serve *serve, struct serve_job *job)
 	}
 	if (!wait_for_names(serve, job))
 		return;
+	names_hold(serve->sources.names); /* windows that leave the store meanwhile keep their names */
 	count = store_range(serve->sources.store, query->from_ns, query->to_ns, &slices);
 	if (count < 0) {
+		names_release(serve->sources.names);
 		serve_error(&job->answer, 503, "There is not enough memory for this query; ask for less time.");
 		return;
 	}
 	first = own_first(slices, (size_t)count, query);
 	answer_slices(serve, job, slices + first, (size_t)count - first);
 	store_release(slices, (size_t)count);
+	names_release(serve->sources.names);
 	malloc_trim(0); /* a big answer must not stay in the agent's resident size */
 }

@@ -27,6 +27,7 @@ struct snapshot_store {
 	struct snapshot_rules rules;
 	uint8_t *block;
 	uint32_t used;     /* bytes, a multiple of 8 */
+	uint32_t told;     /* their areas */
 	struct hmap slots; /* struct copy_slot */
 	uint64_t frames[SAMPLE_MAX_USER_FRAMES];
 	pthread_mutex_t lock; /* guards stats */
@@ -103,6 +104,23 @@ int snapshot_receive(void *context, void *data, size_t size)
 	store->stats.refused += !kept;
 	pthread_mutex_unlock(&store->lock);
 	return 0;
+}
+
+void snapshot_tell_areas(struct snapshot_store *store, uint64_t until_ns)
+{
+	for (; store->told < store->used; store->told += copy_bytes(copy_at(store, store->told))) {
+		const struct snapshot *copy = copy_at(store, store->told);
+		const struct snapshot_area *area = &copy->area;
+		struct process_found found = {
+			.start = area->start, .end = area->end, .offset = area->offset,
+			.file = { area->major, area->minor, area->inode, area->generation },
+		};
+
+		if (copy->time_ns > until_ns)
+			return;
+		if (area->address)
+			process_table_found(store->processes, copy->tgid, copy->time_ns, area->address, &found);
+	}
 }
 
 static bool awaits_image(const struct process *process)
@@ -217,6 +235,7 @@ void snapshot_drop(struct snapshot_store *store, uint64_t until_ns)
 		kept += bytes;
 	}
 	store->used = kept;
+	store->told = 0; /* a second time does no harm */
 	kept = (kept + page - 1) & ~(page - 1);
 	if (used > kept && madvise(store->block + kept, used - kept, MADV_DONTNEED_LOCKED))
 		(void)madvise(store->block + kept, used - kept, MADV_DONTNEED);

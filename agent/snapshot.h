@@ -28,6 +28,8 @@ struct snapshot_stats {
 struct snapshot_store *snapshot_new(struct process_table *processes, const struct snapshot_rules *rules);
 void snapshot_free(struct snapshot_store *store); /* accepts NULL */
 int snapshot_receive(void *store, void *data, size_t size); /* a ring_buffer_sample_fn; always 0 */
+/* What the kernel said of mappings in the copies up to then, into the table of processes. */
+void snapshot_tell_areas(struct snapshot_store *store, uint64_t until_ns);
 /* Would waiting for images that are being read help a copy taken up to then? */
 bool snapshot_awaits_images(const struct snapshot_store *store, uint64_t until_ns);
 /* Walks the copies taken up to then, so that what their rules lack is asked for: in a loop, while it comes. How

@@ -46,30 +46,13 @@ struct host_walk {
 	enum reason reason, doubt; /* doubt: a frame-pointer step led here, why there was no rule */
 };
 
-static const struct process_mapping *find_mapping(const struct process *process, uint64_t pc)
-{
-	size_t low = 0, high = process->mapping_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (process->mappings[middle].end > pc)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	if (low == process->mapping_count || process->mappings[low].start > pc)
-		return NULL;
-	return &process->mappings[low];
-}
-
 static enum reason find_rule(const struct host_walk *walk, uint64_t pc, uint16_t *ret_rule)
 {
 	const struct process_image *image = walk->mapping->image;
 	uint64_t bias;
 	enum reason reason;
 
-	if (image->anonymous || !image->has_table || !process_mapping_bias(walk->mapping, &bias))
+	if (image->anonymous || !image->has_table || image->doubted || !process_mapping_bias(walk->mapping, &bias))
 		return REASON_NO_TABLE;
 	reason = walk->rules->find_rule(walk->rules->context, image->dir, pc - bias, ret_rule);
 	return reason || *ret_rule != UNWIND_RULE_NONE ? reason : REASON_NO_RULE;
@@ -158,7 +141,7 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 			walk.reason = REASON_TIME;
 			break;
 		}
-		walk.mapping = find_mapping(process, pc);
+		walk.mapping = process_mapping_at(process, pc, copy->time_ns);
 		if (!walk.mapping) {
 			walk.reason = walk.doubt ? walk.doubt : REASON_NO_MAPPING;
 			if (walk.doubt || frame >> 63)
@@ -184,7 +167,7 @@ void snapshot_want(const struct snapshot *copy, const uint8_t *stack, const stru
 		uint64_t word, bias;
 
 		memcpy(&word, stack + at, sizeof(word));
-		mapping = find_mapping(process, word - 1);
+		mapping = process_mapping_at(process, word - 1, copy->time_ns);
 		if (!mapping || mapping->image->anonymous || !mapping->image->has_table ||
 		    !process_mapping_bias(mapping, &bias))
 			continue;

@@ -30,12 +30,27 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-struct vm_area_struct {
-	unsigned long vm_end;
-};
-
 struct mm_struct {
 	unsigned long start_stack; /* where the first thread's stack began */
+};
+
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	__u32 i_generation;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start, vm_end, vm_pgoff;
+	struct file *vm_file;
 };
 
 struct sched_entity {

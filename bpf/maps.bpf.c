@@ -15,6 +15,7 @@ struct map_scratch scratch SEC(".maps");
 struct map_counts counts_a SEC(".maps"), counts_b SEC(".maps");
 struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
 struct map_processes processes SEC(".maps");
+struct map_execs execs SEC(".maps");
 struct map_mappings mappings SEC(".maps");
 struct map_directory directory SEC(".maps");
 struct map_wanted wanted SEC(".maps");

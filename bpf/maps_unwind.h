@@ -23,6 +23,18 @@ struct map_processes {
 extern struct map_processes processes SEC(".maps");
 
 /*
+ * tgid -> CLOCK_MONOTONIC of its last exec. Written at exec, read by agent/publish, which hears of an exec only later:
+ * a table of before must not follow the one that exec deleted. Full: the oldest leaves, long after that.
+ */
+struct map_execs {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+extern struct map_execs execs SEC(".maps");
+
+/*
  * chunk -> an array of one value, UNWIND_MAPPING_CHUNK mappings. Slots are filled by agent/publish, which writes
  * through its mapping of the memory; read by the unwinder. Full: as `processes`.
  */

@@ -235,6 +235,18 @@ static __always_inline void choose_table(struct walk *walk, const struct unwind_
 	walk->before.start = walk->before.end = 0;
 }
 
+/* Off the usual path: user space knows what was mapped at this very moment, the table here only what was a while ago. */
+static __noinline int take_recycling(struct walk *walk, __u32 set)
+{
+	keep_leaf(walk, REASON_STALE_MAPPING);
+	return snapshot_take(walk, set);
+}
+
+static __always_inline bool copy_recycling(struct walk *walk, const struct unwind_process *process, __u32 set)
+{
+	return process->flags & UNWIND_PROCESS_RECYCLES && take_recycling(walk, set);
+}
+
 static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
 					    bool in_kernel, __u32 set)
 {
@@ -254,14 +266,17 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 		keep_leaf(walk, REASON_COMPAT);
 	} else if (!process || walk->key.start_ns > process->known_ns) {
 		keep_leaf(walk, REASON_PROCESS_UNKNOWN);
-	} else {
+	} else if (!copy_recycling(walk, process, set)) {
 		choose_table(walk, process);
 		walk->value.table_version = process->version;
 		unwind_native(walk);
+		if (process->flags & UNWIND_PROCESS_RECYCLES) /* an equal stack may be of other files */
+			walk->hash = walk_hash(walk->hash, walk->value.last_ns) | 1;
 	}
 	if (walk->reason && at_root(walk, task))
 		walk->reason = REASON_NONE;
-	if (walk->reason >= REASON_PROCESS_UNKNOWN && walk->reason <= REASON_NO_TABLE)
+	if (!(walk->key.flags & SAMPLE_SNAPSHOT) && walk->reason >= REASON_PROCESS_UNKNOWN &&
+	    walk->reason <= REASON_NO_TABLE)
 		copy_user_stack(walk, ctx, task, set);
 	walk->key.user_stack = walk->hash;
 	walk->key.user_reason = walk->reason;
@@ -371,8 +386,10 @@ int sample(struct kernel_regs *ctx)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sample_exec, struct task_struct *task)
 {
+	__u64 now = bpf_ktime_get_ns();
 	__u32 tgid = task->tgid;
 
+	bpf_map_update_elem(&execs, &tgid, &now, BPF_ANY);
 	bpf_map_delete_elem(&processes, &tgid);
 	return 0;
 }

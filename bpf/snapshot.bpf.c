@@ -120,6 +120,49 @@ static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, struct
 	return done;
 }
 
+struct area_search {
+	struct snapshot_area *area;
+};
+
+static long note_area(struct task_struct *task, struct vm_area_struct *vma, struct area_search *search)
+{
+	struct snapshot_area *area = search->area;
+	struct inode *inode;
+
+	(void)task;
+	area->start = vma->vm_start;
+	area->end = vma->vm_end;
+	area->offset = (__u64)vma->vm_pgoff << 12;
+	if (vma->vm_file) {
+		inode = vma->vm_file->f_inode;
+		area->inode = inode->i_ino;
+		area->generation = inode->i_generation;
+		area->major = inode->i_sb->s_dev >> 20;
+		area->minor = inode->i_sb->s_dev & 0xfffff;
+	}
+	return 0;
+}
+
+/* The kernel answers one such question a run, if nobody is changing the mappings now: the end of a thread's stack is
+ * not asked then. */
+static __always_inline void ask_area(struct snapshot_area *area, struct task_struct *task,
+				     const struct walk *walk)
+{
+	struct area_search search = { .area = area };
+	__u32 last = walk->depth - 1;
+	__u64 frame;
+
+	__builtin_memset(area, 0, sizeof(*area));
+	if (walk->reason != REASON_NO_MAPPING && walk->reason != REASON_STALE_MAPPING)
+		return;
+	UNWIND_HIDE(last);
+	last &= SAMPLE_MAX_USER_FRAMES - 1;
+	frame = walk->frames[last];
+	frame = frame & SAMPLE_FRAME_EXACT ? frame & ~SAMPLE_FRAME_EXACT : frame - 1;
+	if (!bpf_find_vma(task, frame, note_area, &search, 0) && area->end)
+		area->address = frame;
+}
+
 __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 {
 	__u32 zero = 0, done;
@@ -142,6 +185,7 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	snapshot->id = SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
 	snapshot->time_ns = walk->value.last_ns;
 	snapshot->tgid = walk->key.tgid;
+	ask_area(&snapshot->area, task, walk);
 	snapshot->start_stack = task->mm->start_stack;
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));

@@ -62,8 +62,9 @@ struct host_view { /* arrays are borrowed for the call */
 		row_page_wait_ns, row_page_longest_ns;
 	uint64_t process_repairs, processes_refused, mappings_refused, images_refused, ksymbols_refused, jits_refused;
 	uint64_t tables_shared, tables_cut, cgroup_events_lost;
+	uint64_t mapping_bytes, mappings_moved, stale_stacks;
 	uint64_t frame_hits, frame_misses, frame_evictions; /* agent/frame_cache.h */
-	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_waiting, frames_refused;
+	uint64_t windows, window_bytes, windows_dropped, frames_interned, frames_waiting, frames_refused, frames_recycled;
 	uint64_t symbolizer_children, symbolizer_deaths, symbolizer_quarantined, symbolizer_timeouts, opens_stuck;
 	uint64_t http_connections, http_refused;
 	size_t degraded_count;

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #define TRIM_MS 1000 /* idle for so long: the allocator's spare pages go back */
 
@@ -27,6 +28,8 @@ struct server {
 	int socket;
 	int idle_ms;
 	struct lookup *lookup;
+	int image_fd;      /* -1: not one that has to stay as it was */
+	struct stat image; /* when it was handed over */
 	struct unwind_table *rows; /* NULL: nobody asked for any */
 	struct {
 		struct symbolizer_request head;
@@ -85,6 +88,18 @@ static int describe(struct server *server)
 	return answer(server, &description.reply, sizeof(description), error);
 }
 
+/* Written anew under our hands: what these bytes say would be wrong for those who mapped the others. */
+static bool has_changed(const struct server *server)
+{
+	const struct stat *was = &server->image;
+	struct stat now;
+
+	if (server->image_fd < 0 || fstat(server->image_fd, &now))
+		return false;
+	return now.st_size != was->st_size || now.st_mtim.tv_sec != was->st_mtim.tv_sec ||
+	       now.st_mtim.tv_nsec != was->st_mtim.tv_nsec;
+}
+
 static int write_table(struct server *server)
 {
 	auto_fd int fd = steal_fd(&server->fd);
@@ -97,6 +112,8 @@ static int write_table(struct server *server)
 	if (!error)
 		error = unwind_table_write(server->rows, fd, server->request.addresses, server->request.head.count,
 					   &table);
+	if (!error && has_changed(server)) /* even while it was read */
+		error = -ESTALE;
 	return answer(server, &table.reply, sizeof(table), error);
 }
 
@@ -105,6 +122,13 @@ static int set_debug(struct server *server)
 	struct symbolizer_reply reply = { 0 };
 
 	return answer(server, &reply, sizeof(reply), lookup_set_debug(server->lookup, steal_fd(&server->fd)));
+}
+
+static int refuse_names(struct server *server)
+{
+	struct symbolizer_names names = { 0 };
+
+	return answer(server, &names.reply, sizeof(names), -ESTALE);
 }
 
 static int serve_one(struct server *server)
@@ -121,6 +145,8 @@ static int serve_one(struct server *server)
 	case SYMBOLIZER_NAMES:
 		if (request->kind == SYMBOLIZER_FROZEN)
 			lookup_freeze(server->lookup);
+		if (has_changed(server))
+			return refuse_names(server);
 		return serve_names(server->socket, server->lookup, request->id, server->request.addresses,
 				   request->count);
 	default:
@@ -160,6 +186,7 @@ void serve_image(int socket, int fd, uint32_t kind)
 
 	server.socket = socket;
 	server.idle_ms = (kind == SYMBOLIZER_KALLSYMS ? SYMBOLIZER_KALLSYMS_IDLE_S : SYMBOLIZER_IDLE_S) * 1000;
+	server.image_fd = kind == SYMBOLIZER_ELF && !fstat(fd, &server.image) ? fd : -1;
 	server.lookup = lookup_new(fd, kind);
 	/* Big blocks go straight back when freed; the threshold must not grow with what was freed before. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);

@@ -4,14 +4,16 @@
 #include "base/arena.h"
 #include "base/hmap.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct intern {
 	struct arena *arena;
-	const char **strings;
+	const char **strings; /* NULL: the number is free */
 	uint32_t *slots; /* id + 1, open addressing */
-	size_t count, capacity, slot_count;
+	uint32_t *spare; /* free numbers */
+	size_t count, capacity, slot_count, spare_count, limit_bytes;
 };
 
 struct intern *intern_new(size_t limit_bytes)
@@ -20,6 +22,7 @@ struct intern *intern_new(size_t limit_bytes)
 
 	if (!intern)
 		return NULL;
+	intern->limit_bytes = limit_bytes;
 	intern->arena = arena_new(limit_bytes);
 	if (!intern->arena || intern_add(intern, "", 0) != 0) {
 		intern_free(intern);
@@ -35,6 +38,7 @@ void intern_free(struct intern *intern)
 	arena_free(intern->arena);
 	free(intern->strings);
 	free(intern->slots);
+	free(intern->spare);
 	free(intern);
 }
 
@@ -52,6 +56,14 @@ static uint32_t *find_slot(const struct intern *intern, const char *string, size
 	return &intern->slots[slot];
 }
 
+static void fill_slots(struct intern *intern)
+{
+	memset(intern->slots, 0, intern->slot_count * sizeof(*intern->slots));
+	for (size_t id = 0; id < intern->count; id++)
+		if (intern->strings[id])
+			*find_slot(intern, intern->strings[id], strlen(intern->strings[id])) = (uint32_t)id + 1;
+}
+
 static int grow(struct intern *intern)
 {
 	size_t capacity = intern->capacity ? intern->capacity * 2 : 64;
@@ -61,25 +73,24 @@ static int grow(struct intern *intern)
 	if (!strings)
 		return -1;
 	intern->strings = strings;
-	slots = calloc(capacity * 2, sizeof(*slots));
+	slots = malloc(capacity * 2 * sizeof(*slots));
 	if (!slots)
 		return -1;
 	free(intern->slots);
 	intern->slots = slots;
 	intern->slot_count = capacity * 2;
 	intern->capacity = capacity;
-	for (size_t id = 0; id < intern->count; id++)
-		*find_slot(intern, strings[id], strlen(strings[id])) = (uint32_t)id + 1;
+	fill_slots(intern);
 	return 0;
 }
 
 uint32_t intern_add(struct intern *intern, const char *string, size_t length)
 {
-	uint32_t *slot;
+	uint32_t *slot, id;
 	char *copy;
 
 	length = strnlen(string, length); /* a NUL inside would end the copy early: cut there */
-	if (intern->count >= intern->capacity && grow(intern))
+	if (!intern->spare_count && intern->count >= intern->capacity && grow(intern))
 		return UINT32_MAX;
 	slot = find_slot(intern, string, length);
 	if (*slot)
@@ -87,14 +98,57 @@ uint32_t intern_add(struct intern *intern, const char *string, size_t length)
 	copy = arena_string(intern->arena, string, length);
 	if (!copy)
 		return UINT32_MAX;
-	intern->strings[intern->count] = copy;
-	*slot = (uint32_t)++intern->count;
-	return *slot - 1;
+	id = intern->spare_count ? intern->spare[--intern->spare_count] : (uint32_t)intern->count++;
+	intern->strings[id] = copy;
+	*slot = id + 1;
+	return id;
+}
+
+static void drop_string(struct intern *intern, uint32_t id)
+{
+	if (intern->strings[id])
+		intern->spare[intern->spare_count++] = id;
+	intern->strings[id] = NULL;
+}
+
+/* All that stays is copied first, so that a lack of memory changes nothing. */
+int intern_sweep(struct intern *intern, bool (*kept)(void *context, uint32_t id), void *context)
+{
+	struct arena *arena = arena_new(intern->limit_bytes);
+	const char **copies = calloc(intern->count, sizeof(*copies));
+	uint32_t *spare = realloc(intern->spare, intern->count * sizeof(*spare));
+	bool failed = !arena || !copies || !spare;
+
+	if (spare)
+		intern->spare = spare;
+	for (size_t id = 0; id < intern->count && !failed; id++) {
+		const char *string = intern->strings[id];
+
+		if (!string || (id && !kept(context, (uint32_t)id)))
+			continue;
+		copies[id] = arena_string(arena, string, strlen(string));
+		failed = !copies[id];
+	}
+	for (size_t id = 0; id < intern->count && !failed; id++) {
+		if (!copies[id])
+			drop_string(intern, (uint32_t)id);
+		else
+			intern->strings[id] = copies[id];
+	}
+	if (!failed) {
+		fill_slots(intern);
+		arena_free(intern->arena);
+		intern->arena = arena;
+	} else {
+		arena_free(arena);
+	}
+	free(copies);
+	return failed ? -ENOMEM : 0;
 }
 
 const char *intern_get(const struct intern *intern, uint32_t id)
 {
-	return id < intern->count ? intern->strings[id] : "";
+	return id < intern->count && intern->strings[id] ? intern->strings[id] : "";
 }
 
 size_t intern_count(const struct intern *intern)

@@ -20,6 +20,14 @@
 #define SNAPSHOT_OLD_WAKES 4  /* and how many of the latter may wake the agent */
 #define SNAPSHOT_WAKE_NS 25000000ULL /* least time between two wakings of the agent for their sake */
 
+struct snapshot_area { /* what the kernel has at an address */
+	__u64 address; /* 0: it was not asked, or could not say */
+	__u64 start, end, offset;
+	__u64 inode;   /* 0: no file */
+	__u32 major, minor, generation, pad;
+};
+ABI_SIZE(struct snapshot_area, 56);
+
 struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u64 id;
 	__u64 time_ns; /* CLOCK_MONOTONIC, the sample's last_ns */
@@ -29,7 +37,8 @@ struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u64 reg[SNAPSHOT_REGISTERS]; /* by DWARF number */
 	__u32 tgid;
 	__u32 bytes;
+	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
-ABI_SIZE(struct snapshot, 176);
+ABI_SIZE(struct snapshot, 232);
 
 #endif

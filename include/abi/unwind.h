@@ -76,10 +76,15 @@ struct unwind_mapping {
 };
 ABI_SIZE(struct unwind_mapping, 32);
 
+/* It maps other files where files were: the table may be of what has gone, and equal stacks need not be the same. */
+#define UNWIND_PROCESS_RECYCLES 1
+
 struct unwind_process {
 	__u64 known_ns; /* CLOCK_MONOTONIC at which this process was known alive: a leader born later is another */
 	__u32 chunk;    /* index of the mapping chunk */
-	__u32 first, count;
+	__u32 first;
+	__u16 count;
+	__u16 flags;
 	__u32 version; /* never 0; grows with each table of this process */
 };
 ABI_SIZE(struct unwind_process, 24);

@@ -6,61 +6,21 @@
 #include "base/clean.h"
 #include "base/clock.h"
 #include "names.h"
-#include "process.h"
-#include "process_private.h"
+#include "process_callbacks.h"
+#include "process_images.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include <cmocka.h>
-
 #define PARENT 5000000U /* above the kernel's largest pid: never in /proc */
 #define CHILD 5000001U
-
-struct fixture {
-	struct process_table *table;
-	int images, changes, exits;
-	uint32_t exited_pid, changed_pid;
-	uint64_t changed_until;
-};
-
-static inline void image_new(void *context, struct process_image *image, uint32_t pid, uint64_t start, uint64_t end)
-{
-	struct fixture *f = context;
-
-	assert_true(pid > 0 && start < end);
-	assert_int_equal(image->state, PROCESS_IMAGE_NEW);
-	assert_ptr_equal(process_image_get(f->table, image->id), image);
-	if (!image->anonymous)
-		image->state = PROCESS_IMAGE_ASKED;
-	f->images++;
-}
-
-static inline void table_changed(void *context, struct process *process)
-{
-	struct fixture *f = context;
-
-	f->changes++;
-	f->changed_pid = process->pid;
-	f->changed_until = process->until_ns;
-}
-
-static inline void exited(void *context, uint32_t pid)
-{
-	struct fixture *f = context;
-
-	f->exits++;
-	f->exited_pid = pid;
-}
 
 static inline int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct process_callbacks callbacks = { image_new, table_changed, exited, f };
+	struct process_callbacks callbacks = { image_new, table_changed, exited, image_check, f };
 
 	f->table = process_table_new(&callbacks);
 	*state = f;
@@ -101,6 +61,17 @@ static inline void task(struct fixture *f, enum sideband_kind kind, uint64_t tim
 					.name = name };
 
 	process_table_event(f->table, &event);
+}
+
+/* The image and ELF address of an address now; NULL: no mapping. */
+static inline struct process_image *resolve(const struct process *process, uint64_t address, uint64_t *ret_vaddr,
+					    bool *ret_is_vaddr)
+{
+	const struct process_mapping *mapping = process_mapping_at(process, address, UINT64_MAX - 1);
+
+	if (mapping)
+		*ret_is_vaddr = process_mapping_vaddr(mapping, address, ret_vaddr);
+	return mapping ? mapping->image : NULL;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -5,114 +5,19 @@
 
 #include "base/clean.h"
 #include "base/clock.h"
-#include "names.h"
-#include "resolve.h"
+#include "resolve_callbacks.h"
 #include "resolve_open.h"
 #include "resolve_spawn.h"
 
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-#define MAX_IMAGES 64
-#define WAIT_S 20
-
-struct fixture {
-	struct names *names;
-	struct resolve *resolve;
-	int parent_pid;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	struct done {
-		unsigned calls;
-		bool known, has_table;
-		struct symbolizer_image description;
-		struct symbolizer_table table;
-		struct unwind_file head;
-		unsigned pages_calls; /* of pages_done */
-		size_t pages_good, pages_bad;
-	} done[MAX_IMAGES];
-};
-
-static void on_image_done(void *context, uint32_t image, const struct symbolizer_image *description, int table_fd,
-			  const struct symbolizer_table *table)
-{
-	struct fixture *fixture = context;
-	struct done *done = &fixture->done[image];
-
-	pthread_mutex_lock(&fixture->lock);
-	done->calls++;
-	done->known = description;
-	done->has_table = table;
-	if (description)
-		done->description = *description;
-	if (table) {
-		done->table = *table;
-		if (pread(table_fd, &done->head, sizeof(done->head), 0) != sizeof(done->head))
-			done->has_table = false;
-	}
-	pthread_cond_broadcast(&fixture->changed);
-	pthread_mutex_unlock(&fixture->lock);
-}
-
-static void on_pages_done(void *context, uint32_t image, const uint32_t *pages, size_t count, int table_fd,
-			  const struct symbolizer_table *table)
-{
-	struct fixture *fixture = context;
-	struct done *done = &fixture->done[image];
-
-	(void)pages;
-	pthread_mutex_lock(&fixture->lock);
-	done->pages_calls++;
-	if (table && pread(table_fd, &done->head, sizeof(done->head), 0) == sizeof(done->head))
-		done->pages_good += count;
-	else
-		done->pages_bad += count;
-	pthread_cond_broadcast(&fixture->changed);
-	pthread_mutex_unlock(&fixture->lock);
-}
-
-/* Waits until `count` pages of the image were answered. */
-static inline bool wait_pages(struct fixture *fixture, uint32_t image, size_t count)
-{
-	struct timespec until;
-	bool done;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += WAIT_S;
-	pthread_mutex_lock(&fixture->lock);
-	while (fixture->done[image].pages_good + fixture->done[image].pages_bad < count &&
-	       !pthread_cond_timedwait(&fixture->changed, &fixture->lock, &until))
-		;
-	done = fixture->done[image].pages_good + fixture->done[image].pages_bad == count;
-	pthread_mutex_unlock(&fixture->lock);
-	return done;
-}
-
-/* Waits until the callback came `calls` times for the image. */
-static inline bool wait_image(struct fixture *fixture, uint32_t image, unsigned calls)
-{
-	struct timespec until;
-	bool came;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += WAIT_S;
-	pthread_mutex_lock(&fixture->lock);
-	while (fixture->done[image].calls < calls &&
-	       !pthread_cond_timedwait(&fixture->changed, &fixture->lock, &until))
-		;
-	came = fixture->done[image].calls >= calls;
-	pthread_mutex_unlock(&fixture->lock);
-	return came;
-}
 
 static inline struct fixture *fixture_new(int parent_socket)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	struct resolve_callbacks callbacks = { .image_done = on_image_done, .pages_done = on_pages_done,
-					       .context = fixture };
+					       .image_checked = on_image_checked,
+					       .image_forgotten = on_image_forgotten, .context = fixture };
 
 	pthread_mutex_init(&fixture->lock, NULL);
 	pthread_cond_init(&fixture->changed, NULL);

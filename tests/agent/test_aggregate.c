@@ -254,6 +254,18 @@ static void what_was_resolved_is_not_resolved_again(void **state)
 	assert_false(frame_now(bench, 1, 0).exact);
 }
 
+static void what_was_given_back_is_not_remembered(void **state)
+{
+	struct bench *bench = *state;
+
+	frame_now(bench, 1, 0);
+	aggregate_forget_frames(bench->aggregate);
+	frame_now(bench, 1, 0);
+	assert_int_equal(cache_hits(bench), 0);
+	frame_now(bench, 1, 0);
+	assert_int_equal(cache_hits(bench), 1);
+}
+
 static void another_file_at_the_address_is_another_frame(void **state)
 {
 	struct bench *bench = *state;
@@ -264,6 +276,7 @@ static void another_file_at_the_address_is_another_frame(void **state)
 	struct process_image *image;
 
 	process_table_event(bench->processes->table, &event);
+	bench->value.count = 1; /* more might be of both */
 	after = frame_now(bench, 1, 0);
 	assert_int_not_equal(after.image, before.image);
 	assert_false(after.is_vaddr); /* its segments are not known yet: */
@@ -299,6 +312,65 @@ static void a_kernel_symbol_that_came_later_names_its_frame(void **state)
 	assert_string_equal(names_get_string(bench->names, frame.lines[0].name), "bpf_prog_late");
 }
 
+static void map_other(struct bench *bench, uint64_t time_ns)
+{
+	struct sideband_event event = { .kind = SIDEBAND_MMAP, .time_ns = time_ns, .pid = PARENT, .tid = PARENT,
+					.start = 0x10000, .end = 0x14000, .offset = 0x1000, .file = { 8, 1, 4712, 0 },
+					.protection = PROT_READ | PROT_EXEC, .name = "/bin/other" };
+
+	process_table_event(bench->processes->table, &event);
+}
+
+static const char *note_of(struct bench *bench, const struct window *slice, uint32_t stack, uint32_t at)
+{
+	struct names_frame frame = frame_of(bench, slice, stack, at);
+
+	return frame.image == NAMES_IMAGE_NOTE ? names_get_string(bench->names, frame.lines[0].name) : "";
+}
+
+/* What was mapped changed: counts of both are nobody's, and what was walked by the table of before ends there. */
+static void what_may_be_of_the_mapping_before_is_not_named(void **state)
+{
+	struct bench *bench = *state;
+	struct process *process = process_find(bench->processes->table, PARENT, 5000);
+	struct window *slice;
+
+	process->version = 3;
+	map_other(bench, 10000);
+	bench->value.last_ns = 11000;
+	bench->value.table_version = 3;
+	take(bench, 2, 0, REASON_NONE); /* three samples: some may be from before */
+	bench->value.count = 1;
+	take(bench, 2, 0, REASON_NONE); /* its leaf is where it was interrupted, its caller was found by other rules */
+	bench->value.table_version = 4;
+	take(bench, 2, 0, REASON_NONE);
+	bench->value.last_ns = 9000;
+	take(bench, 2, 0, REASON_NONE);
+	slice = aggregate_close(bench->aggregate, 4000, 12000);
+	assert_int_equal(slice->stack_count, 4);
+	assert_int_equal(slice->stacks[0].depth, 1);
+	assert_string_equal(note_of(bench, slice, 0, 0), "[stale mapping]");
+	assert_int_equal(slice->stacks[1].depth, 2);
+	assert_string_equal(note_of(bench, slice, 1, 1), "[stale mapping]");
+	assert_int_equal(slice->stacks[2].depth, 2);
+	assert_int_equal(frame_of(bench, slice, 2, 0).image, frame_of(bench, slice, 2, 1).image);
+	assert_int_equal(frame_of(bench, slice, 2, 0).image, frame_of(bench, slice, 1, 0).image);
+	assert_int_not_equal(frame_of(bench, slice, 2, 0).image, frame_of(bench, slice, 3, 0).image);
+	window_unref(slice);
+}
+
+static void files_without_room_are_one_note(void **state)
+{
+	struct bench *bench = *state;
+	struct window *slice;
+
+	process_find(bench->processes->table, PARENT, 5000)->mappings[0].image->overflow = true;
+	take(bench, 2, 0, REASON_NONE);
+	slice = aggregate_close(bench->aggregate, 4000, 6000);
+	assert_string_equal(note_of(bench, slice, 0, 0), "[too many files]");
+	window_unref(slice);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,8 +381,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_unfinished_stack_ends_in_its_reason, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_sample_belongs_to_the_program_of_its_time, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(what_was_resolved_is_not_resolved_again, bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(what_was_given_back_is_not_remembered, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(another_file_at_the_address_is_another_frame, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_kernel_symbol_that_came_later_names_its_frame, bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(what_may_be_of_the_mapping_before_is_not_named, bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(files_without_room_are_one_note, bench_setup, bench_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

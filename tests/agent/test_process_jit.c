@@ -35,7 +35,7 @@ static struct process_image *jit_of(struct fixture *f, uint32_t pid, uint64_t at
 	bool is_vaddr;
 
 	assert_non_null(process);
-	image = process_resolve(process, 0x5800, &vaddr, &is_vaddr);
+	image = resolve(process, 0x5800, &vaddr, &is_vaddr);
 	assert_non_null(image);
 	assert_int_equal(vaddr, 0x5800);
 	return process_jit_image(f->table, process, image);

@@ -94,7 +94,7 @@ static void addresses_become_vaddrs(void **state)
 	process = process_find(f->table, PARENT, 10);
 	image = process->mappings[1].image;
 	assert_false(process_mapping_bias(&process->mappings[1], &bias));
-	assert_ptr_equal(process_resolve(process, 0x7f0000001010, &vaddr, &is_vaddr), image);
+	assert_ptr_equal(resolve(process, 0x7f0000001010, &vaddr, &is_vaddr), image);
 	assert_false(is_vaddr);
 	assert_int_equal(vaddr, 0x1010); /* a file offset */
 	/* As lld lays them out: both segments share the page at 0x1000 of the file. */
@@ -106,23 +106,23 @@ static void addresses_become_vaddrs(void **state)
 	image->segments[2].offset = 0x5000;
 	image->segments[2].vaddr = 0x409000;
 	image->segments[2].filesz = 0x100;
-	assert_ptr_equal(process_resolve(process, 0x7f0000001750, &vaddr, &is_vaddr), image);
+	assert_ptr_equal(resolve(process, 0x7f0000001750, &vaddr, &is_vaddr), image);
 	assert_true(is_vaddr);
 	assert_int_equal(vaddr, 0x402750);
 	assert_true(process_mapping_bias(&process->mappings[1], &bias));
 	assert_int_equal(0x7f0000001750 - bias, 0x402750);
-	process_resolve(process, 0x7f0000004800, &vaddr, &is_vaddr); /* behind the segment's end, in its last page */
+	resolve(process, 0x7f0000004800, &vaddr, &is_vaddr); /* behind the segment's end, in its last page */
 	assert_true(is_vaddr);
 	assert_int_equal(vaddr, 0x405800);
-	process_resolve(process, 0x7f0000001720, &vaddr, &is_vaddr);
+	resolve(process, 0x7f0000001720, &vaddr, &is_vaddr);
 	assert_int_equal(vaddr, 0x1720); /* the first segment's bytes, as long as no flags say it is not code */
 	image->segments[0].flags = 4;
 	image->segments[1].flags = 5;
-	process_resolve(process, 0x7f0000001720, &vaddr, &is_vaddr);
+	resolve(process, 0x7f0000001720, &vaddr, &is_vaddr);
 	assert_int_equal(vaddr, 0x402720);
-	assert_null(process_resolve(process, 0x7f0000005000, &vaddr, &is_vaddr));
-	assert_null(process_resolve(process, 0x7f0000000fff, &vaddr, &is_vaddr));
-	assert_non_null(process_resolve(process, 0x5123, &vaddr, &is_vaddr));
+	assert_null(resolve(process, 0x7f0000005000, &vaddr, &is_vaddr));
+	assert_null(resolve(process, 0x7f0000000fff, &vaddr, &is_vaddr));
+	assert_non_null(resolve(process, 0x5123, &vaddr, &is_vaddr));
 	assert_true(is_vaddr);
 	assert_int_equal(vaddr, 0x5123);
 }
@@ -152,15 +152,34 @@ static void the_oldest_generated_code_gives_way(void **state)
 	assert_int_equal(process->mappings[0].image->file.inode, 50);
 	map(f, 99999, PARENT, 0xf0000000, 0xf0001000, 0, 53, "/lib/c");
 	assert_int_equal(process->mapping_count, PROCESS_MAPPING_LIMIT);
-	assert_null(process_resolve(process, 0xf0000000, &vaddr, &is_vaddr));
+	assert_null(resolve(process, 0xf0000000, &vaddr, &is_vaddr));
 }
 
 #define PIDS 12U
 
-/* Sorted, apart, and each image counts exactly the mappings of the living. */
+/* Adds what a table, and what it has replaced, holds on images; one that is shared counts once. */
+static void count_table(const struct process_entry *entry, const struct process_block **seen, size_t *seen_count,
+			uint32_t *users, uint32_t *refs)
+{
+	for (size_t i = 0; i < entry->past_count; i++)
+		refs[entry->past[i].mapping.image->id]++;
+	for (size_t i = 0; i < *seen_count; i++)
+		if (seen[i] == entry->block)
+			return;
+	if (entry->block)
+		seen[(*seen_count)++] = entry->block;
+	for (size_t i = 0; i < entry->process.mapping_count; i++) {
+		refs[entry->process.mappings[i].image->id]++;
+		users[entry->process.mappings[i].image->id] += entry->block->living > 0;
+	}
+}
+
+/* Sorted, apart, and each image counts exactly the mappings of the living, and all. */
 static void check_table(struct fixture *f)
 {
-	uint32_t users[64] = { 0 };
+	static const struct process_block *seen[PIDS * PROCESS_GENERATION_MOST];
+	size_t seen_count = 0;
+	uint32_t users[64] = { 0 }, refs[64] = { 0 };
 	struct process_stats stats;
 
 	for (uint32_t pid = PARENT; pid < PARENT + PIDS; pid++) {
@@ -169,8 +188,9 @@ static void check_table(struct fixture *f)
 		for (size_t i = 0; process && i < process->mapping_count; i++) {
 			assert_true(process->mappings[i].start < process->mappings[i].end);
 			assert_true(!i || process->mappings[i - 1].end <= process->mappings[i].start);
-			users[process->mappings[i].image->id] += process->until_ns == UINT64_MAX;
 		}
+		for (const struct process *at = process; at; at = at->older)
+			count_table((const struct process_entry *)at, seen, &seen_count, users, refs);
 		for (; process && process->older; process = process->older) {
 			assert_true(process->older->until_ns <= process->from_ns);
 			assert_true(process->older->from_ns < process->older->until_ns);
@@ -179,6 +199,8 @@ static void check_table(struct fixture *f)
 	process_table_get_stats(f->table, &stats);
 	for (uint32_t id = NAMES_FIRST_IMAGE; id < NAMES_FIRST_IMAGE + stats.images; id++)
 		assert_int_equal(process_image_get(f->table, id)->users, users[id]);
+	for (uint32_t id = NAMES_FIRST_IMAGE; id < NAMES_FIRST_IMAGE + stats.images; id++)
+		assert_int_equal(process_image_get(f->table, id)->refs, refs[id]);
 }
 
 static void any_stream_leaves_a_sound_table(void **state)

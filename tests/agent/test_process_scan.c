@@ -70,8 +70,8 @@ static void proc_knows_this_process(void **state)
 	assert_true(process->known_ns >= before && process->known_ns <= clock_monotonic_ns());
 	assert_int_equal(process->parent, getppid());
 	assert_string_equal(process->comm, "odd) R 1 \n");
-	assert_non_null(process_resolve(process, (uint64_t)(uintptr_t)proc_knows_this_process, &vaddr, &is_vaddr));
-	assert_non_null(strstr(process_resolve(process, (uint64_t)(uintptr_t)proc_knows_this_process, &vaddr,
+	assert_non_null(resolve(process, (uint64_t)(uintptr_t)proc_knows_this_process, &vaddr, &is_vaddr));
+	assert_non_null(strstr(resolve(process, (uint64_t)(uintptr_t)proc_knows_this_process, &vaddr,
 					       &is_vaddr)->path, "test_process"));
 	for (size_t i = 1; i < process->mapping_count; i++)
 		assert_true(process->mappings[i].start >= process->mappings[i - 1].end);

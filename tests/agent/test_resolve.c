@@ -70,6 +70,12 @@ static void test_names_own_binary_and_libc(void **state)
 	assert_int_equal(fixture->done[3].head.pages, 0);
 }
 
+/* Waits until that many pages of the image were answered. */
+static bool wait_pages(struct fixture *fixture, uint32_t image, unsigned count)
+{
+	return wait_count(fixture, &fixture->done[image].pages_answered, count);
+}
+
 /* Rows of the pages asked for, in any order and number of requests; of an image that failed, an answer all the same. */
 static void test_pages_are_built_when_asked_for(void **state)
 {

@@ -81,6 +81,40 @@ static void past_the_limit_the_old_ones_are_still_found(void **state)
 	intern_free(NULL);
 }
 
+static bool is_even(void *context, uint32_t id)
+{
+	(void)context;
+	return id % 2 == 0;
+}
+
+static void swept_numbers_are_given_out_again(void **state)
+{
+	struct intern *intern = intern_new(64 << 10);
+	char text[32];
+
+	(void)state;
+	for (uint32_t i = 1; i <= 1000; i++)
+		assert_int_equal(intern_add(intern, text, name(i, text)), i);
+	for (uint32_t turn = 0; turn < 50; turn++) { /* far more than the limit holds, in all */
+		assert_int_equal(intern_sweep(intern, is_even, NULL), 0);
+		for (uint32_t i = 2; i <= 1000; i += 2) {
+			size_t length = name(i, text);
+
+			assert_string_equal(intern_get(intern, i), text);
+			assert_int_equal(intern_add(intern, text, length), i);
+		}
+		assert_string_equal(intern_get(intern, 1), "");
+		for (uint32_t i = 0; i < 500; i++) {
+			uint32_t id = intern_add(intern, text, name(1001 + turn * 500 + i, text));
+
+			assert_true(id % 2 && id < 1001);
+			assert_string_equal(intern_get(intern, id), text);
+		}
+		assert_int_equal(intern_count(intern), 1001);
+	}
+	intern_free(intern);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -88,6 +122,7 @@ int main(void)
 		cmocka_unit_test(nought_is_the_empty_string),
 		cmocka_unit_test(a_prefix_is_another_string),
 		cmocka_unit_test(past_the_limit_the_old_ones_are_still_found),
+		cmocka_unit_test(swept_numbers_are_given_out_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

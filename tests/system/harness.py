@@ -143,6 +143,19 @@ class Agent:
             self.stop()
 
 
+def opened_during(agent, work):
+    """What the agent opens while work() runs, as strace tells it; what work() gave."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        trace = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=openat,openat2,open", "-o", log.name, "-p",
+                                  str(agent.pid)], stderr=subprocess.DEVNULL)
+        until(lambda: os.readlink(f"/proc/{trace.pid}/exe").endswith("strace") and
+              "TracerPid:\t0\n" not in open(f"/proc/{agent.pid}/status").read(), 10)
+        gave = work()
+        trace.send_signal(signal.SIGINT)
+        trace.wait(10)
+        return log.read().splitlines(), gave
+
+
 class Metrics:
     def __init__(self, text):
         self.text = text
