@@ -366,11 +366,6 @@ enum reason aggregate_take(void *context, const struct drain_sample *sample)
 	return REASON_NONE;
 }
 
-void aggregate_forget_frames(struct aggregate *aggregate)
-{
-	frame_cache_clear(aggregate->cache);
-}
-
 void aggregate_get_stats(struct aggregate *aggregate, struct frame_cache_stats *ret_stats)
 {
 	frame_cache_get_stats(aggregate->cache, ret_stats);

@@ -23,7 +23,6 @@ struct aggregate_opts {
 struct aggregate *aggregate_new(const struct aggregate_opts *opts);
 void aggregate_free(struct aggregate *aggregate); /* accepts NULL */
 enum reason aggregate_take(void *aggregate, const struct drain_sample *sample); /* a drain_fn */
-void aggregate_forget_frames(struct aggregate *aggregate); /* ids of frames were given back */
 void aggregate_get_stats(struct aggregate *aggregate, struct frame_cache_stats *ret_stats); /* any thread */
 uint64_t aggregate_stale(const struct aggregate *aggregate); /* samples whose stack ends in [stale mapping] */
 /* Gives the slice away and opens the next. NULL: no memory. */

@@ -8,12 +8,13 @@
 #include <string.h>
 
 struct slot {
-	uint64_t owner, address; /* owner 0: free */
-	uint32_t frame;
+	uint64_t owner, address;
+	uint32_t frame, turn; /* free unless the cache's turn */
 };
 
 struct frame_cache {
 	struct frame_cache_stats running;
+	uint32_t turn;
 	pthread_mutex_t lock; /* guards settled */
 	struct frame_cache_stats settled;
 	struct slot slots[FRAME_CACHE_SLOTS];
@@ -23,8 +24,10 @@ struct frame_cache *frame_cache_new(void)
 {
 	struct frame_cache *cache = calloc(1, sizeof(*cache));
 
-	if (cache)
-		pthread_mutex_init(&cache->lock, NULL);
+	if (!cache)
+		return NULL;
+	cache->turn = 1;
+	pthread_mutex_init(&cache->lock, NULL);
 	return cache;
 }
 
@@ -34,6 +37,11 @@ void frame_cache_free(struct frame_cache *cache)
 		return;
 	pthread_mutex_destroy(&cache->lock);
 	free(cache);
+}
+
+static bool holds(const struct frame_cache *cache, const struct slot *slot, uint64_t owner, uint64_t address)
+{
+	return slot->turn == cache->turn && slot->owner == owner && slot->address == address;
 }
 
 static struct slot *slot_of(struct frame_cache *cache, uint64_t owner, uint64_t address)
@@ -47,7 +55,7 @@ bool frame_cache_find(struct frame_cache *cache, uint64_t owner, uint64_t addres
 {
 	const struct slot *slot = slot_of(cache, owner, address);
 
-	if (!owner || slot->owner != owner || slot->address != address) {
+	if (!holds(cache, slot, owner, address)) {
 		cache->running.misses++;
 		return false;
 	}
@@ -60,17 +68,16 @@ void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address
 {
 	struct slot *slot = slot_of(cache, owner, address);
 
-	cache->running.evictions += slot->owner && (slot->owner != owner || slot->address != address);
-	*slot = (struct slot){ .owner = owner, .address = address, .frame = frame };
-}
-
-void frame_cache_clear(struct frame_cache *cache)
-{
-	memset(cache->slots, 0, sizeof(cache->slots));
+	cache->running.evictions += slot->turn == cache->turn && !holds(cache, slot, owner, address);
+	*slot = (struct slot){ .owner = owner, .address = address, .frame = frame, .turn = cache->turn };
 }
 
 void frame_cache_settle(struct frame_cache *cache)
 {
+	if (!++cache->turn) { /* after 136 years of seconds */
+		memset(cache->slots, 0, sizeof(cache->slots));
+		cache->turn = 1;
+	}
 	pthread_mutex_lock(&cache->lock);
 	cache->settled = cache->running;
 	pthread_mutex_unlock(&cache->lock);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which frame an address was found to be, for stage "resolve": most addresses of a second were met in the second
- * before. One slot for each hash, so that the size is fixed; whoever comes later takes it. An owner is a number that
- * stands for all that the answer depends on and is never used again once that changes. One thread; statistics any.
+ * Which frame an address was found to be, for stage "resolve": most addresses of a slice are in many of its stacks. One
+ * slot for each hash, so that the size is fixed; whoever comes later takes it. An owner is a number that stands for all
+ * that the answer depends on. Nothing outlives the slice: what it was drawn from may be given up then. One thread;
+ * statistics any.
  */
 #ifndef FRAME_CACHE_H
 #define FRAME_CACHE_H
@@ -21,9 +22,8 @@ struct frame_cache_stats {
 struct frame_cache *frame_cache_new(void);
 void frame_cache_free(struct frame_cache *cache); /* accepts NULL */
 bool frame_cache_find(struct frame_cache *cache, uint64_t owner, uint64_t address, uint32_t *ret_frame);
-void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address, uint32_t frame); /* owner: not 0 */
-void frame_cache_clear(struct frame_cache *cache);
-void frame_cache_settle(struct frame_cache *cache); /* once a slice: frame_cache_get_stats tells what is so far */
+void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address, uint32_t frame);
+void frame_cache_settle(struct frame_cache *cache); /* the slice ends: all is forgotten, and counted in the statistics */
 void frame_cache_get_stats(struct frame_cache *cache, struct frame_cache_stats *ret_stats);
 
 #endif

@@ -35,7 +35,6 @@ static size_t recycle_frames(struct pipeline *pipeline)
 		for (int at = 0; at < count; at++)
 			keep_window(pipeline->names, windows[at]);
 		freed = names_recycle_end(pipeline->names, WAIT_MS);
-		aggregate_forget_frames(pipeline->aggregate);
 	}
 	store_release(windows, (size_t)count);
 	return freed;

@@ -28,9 +28,14 @@ static void an_answer_is_its_owners(void **state)
 	frame_cache_get_stats(cache, &stats);
 	assert_int_equal(stats.hits + stats.misses, 0); /* told by the slice */
 	frame_cache_settle(cache);
+	assert_false(frame_cache_find(cache, 7, 0x1000, &frame)); /* the slice's alone; counted in the next one */
 	frame_cache_get_stats(cache, &stats);
 	assert_int_equal(stats.hits, 2);
 	assert_int_equal(stats.misses, 3);
+	assert_int_equal(stats.evictions, 0);
+	frame_cache_add(cache, 7, 0x1000, 43); /* in nobody's place */
+	frame_cache_settle(cache);
+	frame_cache_get_stats(cache, &stats);
 	assert_int_equal(stats.evictions, 0);
 	frame_cache_free(cache);
 }

@@ -32,8 +32,6 @@ static struct agent *agent_new(struct fixture *processes)
 	pipeline->processes = processes->table;
 	pipeline->names = names_new();
 	pipeline->store = store_new(&store);
-	pipeline->aggregate = aggregate_new(&(struct aggregate_opts){ .processes = processes->table, .names = pipeline->names });
-	assert_non_null(pipeline->aggregate);
 	pipeline->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	STAILQ_INIT(&pipeline->news);
 	pthread_mutex_init(&pipeline->news_lock, NULL);
@@ -49,7 +47,6 @@ static void agent_free(struct agent *agent)
 	resolve_free(pipeline->resolve);
 	pipeline_take_news(pipeline);
 	store_free(pipeline->store);
-	aggregate_free(pipeline->aggregate);
 	names_free(pipeline->names);
 	pthread_mutex_destroy(&pipeline->news_lock);
 	close(pipeline->news_fd);

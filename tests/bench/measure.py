@@ -2,6 +2,8 @@
 """What the benchmark measures with: programs started in a cgroup of their own, whose CPU time is then exact however
 many children came and went, the kernel's statistics of BPF programs, and the programs of tests/bench."""
 import contextlib
+import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -11,13 +13,17 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 import urllib.request
 
-B = os.path.abspath(os.environ.get("B", "build"))
-BUILD = f"{B}/bench"
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, "tests/system"))
+import kernel  # noqa: E402
+
+B = os.path.abspath(os.environ.get("B", "build"))
+BUILD = f"{B}/bench"
 ADDRESS = "127.0.0.1:9751"
 
 
@@ -92,6 +98,16 @@ class Child:
                         maps[number.group(1)] = int(re.search(r"^memlock:\s+(\d+)", text, re.M).group(1))
         return maps
 
+    def program(self):
+        """Id of its sampling program, once it is attached; None: not yet."""
+        for pid in self.pids():
+            for path in glob.glob(f"/proc/{pid}/fdinfo/*"):
+                with contextlib.suppress(OSError):
+                    number = re.search(r"^prog_id:\s+(\d+)", open(path).read(), re.M)
+                    if number and int(number.group(1)) in perf_programs():
+                        return int(number.group(1))
+        return None
+
     def map_bytes(self):
         maps = {}
         for pid in self.pids():
@@ -156,9 +172,9 @@ class Durations:
 
 
 class Agent(Child):
-    def __init__(self):
+    def __init__(self, *options):
         begin = time.monotonic()
-        super().__init__([f"{B}/wick", "run", "--web.listen-address", ADDRESS, "--log.level", "error"])
+        super().__init__([f"{B}/wick", "run", "--web.listen-address", ADDRESS, "--log.level", "error", *options])
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() - begin > 20:
                 self.close()
@@ -234,16 +250,31 @@ def perf_programs():
             for one in json.loads(shown) if one.get("type") == "perf_event"}
 
 
-def ns_per_run(old, seconds):
-    """Of the program that is not in `old`, over that time."""
-    before = perf_programs()
+@contextlib.contextmanager
+def ticks(program, pids, hertz):
+    """Runs a sampling program on the clock of some tasks as well: what else the machine does is then not measured."""
+    attr = struct.pack("IIQQQQQ", 1, 136, 0, 10**9 // hertz, 0, 0, 0).ljust(136, b"\0")  # software, CPU_CLOCK
+    set_bpf, perf_event_open = 0x40042408, 298
+    events, fd = [], kernel.bpf(kernel.BPF_PROG_GET_FD_BY_ID, struct.pack("I", program))[0]
+    try:
+        for pid in pids:
+            events.append(kernel.libc.syscall(perf_event_open, ctypes.create_string_buffer(attr), pid, -1, -1, 8))
+            if events[-1] < 0 or kernel.libc.ioctl(events[-1], set_bpf, fd):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        yield
+    finally:
+        for one in events + [fd]:
+            os.close(one)
+
+
+def ns_per_run(program, seconds):
+    """Over that time."""
+    runs, ns = perf_programs()[program]
     time.sleep(seconds)
-    after = perf_programs()
-    runs = sum(after[number][0] - before[number][0] for number in before if number in after and number not in old)
-    ns = sum(after[number][1] - before[number][1] for number in before if number in after and number not in old)
-    if not runs:
-        raise RuntimeError("bench: no sampling program ran")
-    return ns / runs
+    more_runs, more_ns = perf_programs()[program]
+    if more_runs == runs:
+        raise RuntimeError("bench: the sampling program did not run")
+    return (more_ns - ns) / (more_runs - runs)
 
 
 def compile_c(*argv):
