@@ -17,14 +17,15 @@ say = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 # ---- packages, by their Debian names ---------------------------------------------------------------------
 BUILD_PACKAGES := gcc make pkg-config clang-14 llvm-14 bpftool libbpf-dev libelf-dev libdw-dev \
 	libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler libcmocka-dev libyaml-dev libcap-dev \
-	libseccomp-dev libzstd-dev liblzma-dev zlib1g-dev libiberty-dev libjansson-dev
+	libseccomp-dev libzstd-dev liblzma-dev zlib1g-dev libiberty-dev libjansson-dev \
+	libunwind-dev
 TEST_PACKAGES := python3 curl strace elfutils binutils g++ rustc openssl xz-utils perl sqlite3 linux-perf \
 	docker.io prometheus golang-go dwz lld-14 qemu-system-x86 busybox-static cpio gdb \
 	python3-numpy libopenblas0-pthread musl-tools nodejs
 BENCH_PACKAGES := bpftrace linux-perf
 
 # ---- flags -----------------------------------------------------------------------------------------------
-LIBRARIES := libelf libdw libmicrohttpd libprotobuf-c yaml-0.1 libcap libseccomp libzstd liblzma zlib jansson
+LIBRARIES := libelf libdw libunwind-generic libmicrohttpd libprotobuf-c yaml-0.1 libcap libseccomp libzstd liblzma zlib jansson
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
 	-Wwrite-strings -Wvla -Wno-missing-field-initializers
 HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-strict-aliasing \

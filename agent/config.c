@@ -57,6 +57,11 @@ const struct config_option config_options[] = {
 	  "ceiling of the unwind rows in MiB, 0: half of limit.memory", GROUP_DEBUG },
 	{ "debug.allow-freezing-kernel", 0, TYPE_FLAG, AT(allow_freezing_kernel), "false", 0, 0, NULL,
 	  "run on a kernel that can freeze when stacks are read (6.1 to 6.1.35, 6.2, 6.3 to 6.3.9)", GROUP_DEBUG },
+	{ "debug.referee-interval", 0, TYPE_NUMBER, AT(referee_interval), "500", 0, 1U << 30, "N",
+	  "one sample in N is also unwound by libunwind, to see how often both agree; 0: none", GROUP_DEBUG },
+	{ "debug.keep-stacks", 0, TYPE_STRING, AT(keep_stacks), NULL, 0, 0, "DIR",
+	  "existing directory of the agent's user for the last 32 stacks that libunwind reads otherwise, with their memory, "
+	  "for wick replay", GROUP_DEBUG },
 	{ 0 },
 };
 
@@ -68,6 +73,7 @@ static const struct {
 } verbs[] = {
 	{ "run", CONFIG_RUN },	   { "record", CONFIG_RECORD },	  { "check-config", CONFIG_CHECK },
 	{ "print-config", CONFIG_PRINT }, { "version", CONFIG_VERSION }, { "help", CONFIG_HELP },
+	{ "replay", CONFIG_REPLAY },
 };
 
 /* What of an argument an error repeats. */
@@ -205,6 +211,10 @@ static int read_arguments(struct config *config, int argc, char **argv, enum con
 			result = set_named(config, config_find("config.file", 11), "check-config", argv[at++], error, size);
 			continue;
 		}
+		if (verb_seen && *ret_verb == CONFIG_REPLAY && !config->replay_file) {
+			config->replay_file = argv[at++];
+			continue;
+		}
 		*ret_verb = CONFIG_HELP;
 		for (size_t i = 0; !verb_seen && i < sizeof(verbs) / sizeof(*verbs); i++)
 			if (!strcmp(verbs[i].name, argv[at])) {
@@ -293,6 +303,10 @@ static int check_together(struct config *config, enum config_verb verb, const bo
 		}
 	if (verb == CONFIG_CHECK && !config->config_file) {
 		snprintf(error, size, "check-config needs a file: wick check-config FILE");
+		return -EINVAL;
+	}
+	if (verb == CONFIG_REPLAY && !config->replay_file) {
+		snprintf(error, size, "replay needs a file: wick replay FILE");
 		return -EINVAL;
 	}
 	if (config->command && !config->command[0]) {

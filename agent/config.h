@@ -23,6 +23,9 @@ struct config { /* strings are owned by the config */
 	unsigned counts_entries, stack_chunks; /* --debug.counts-entries, --debug.stack-chunks; 0: automatic */
 	unsigned row_chunks;            /* --debug.row-chunks; 0: by memory_limit_bytes */
 	bool allow_freezing_kernel;     /* --debug.allow-freezing-kernel */
+	unsigned referee_interval;      /* --debug.referee-interval; 0: off */
+	const char *keep_stacks;        /* --debug.keep-stacks, NULL: nowhere */
+	const char *replay_file;        /* wick replay FILE */
 	enum log_level log_level;
 	enum log_format log_format;
 	/* wick record */
@@ -34,7 +37,8 @@ struct config { /* strings are owned by the config */
 	void *owned;
 };
 
-enum config_verb { CONFIG_RUN, CONFIG_RECORD, CONFIG_CHECK, CONFIG_PRINT, CONFIG_VERSION, CONFIG_HELP };
+enum config_verb { CONFIG_RUN, CONFIG_RECORD, CONFIG_CHECK, CONFIG_PRINT, CONFIG_VERSION, CONFIG_HELP,
+		   CONFIG_REPLAY };
 
 /* 0, or -errno with one sentence in `error` that names the flag, or the file with line and column, and the
  * nearest known name. `environment` as environ. */

@@ -54,6 +54,7 @@ void config_help(FILE *out)
 	      "                                        one profile of the host, or of a command from exec to exit\n"
 	      "  wick check-config FILE                is the file right?\n"
 	      "  wick print-config                     every setting in force, as YAML\n"
+	      "  wick replay FILE                      a kept stack, walked again, beside what libunwind says\n"
 	      "  wick version\n",
 	      out);
 	for (size_t group = 0; group < sizeof(headings) / sizeof(*headings); group++) {

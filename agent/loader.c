@@ -119,6 +119,7 @@ static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 	int error = 0;
 
 	skeleton->rodata->knobs.cgroup_source = opts->cgroup_source;
+	skeleton->rodata->knobs.referee_interval = opts->referee_interval;
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);

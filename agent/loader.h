@@ -18,6 +18,7 @@ struct loader_opts {
 	unsigned frequency, cpus;       /* size the maps of counts: what can be taken in a second */
 	unsigned counts_entries;        /* 0: from frequency and cpus */
 	unsigned stack_chunks;          /* 0: likewise */
+	unsigned referee_interval;      /* one sample in so many is copied for the referee, 0: none */
 	enum cgroup_source cgroup_source;
 	bool allow_freezing_kernel;     /* load even where user reads from an interrupt can freeze the host */
 };

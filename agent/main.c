@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arguments in, exit status out. Under the name wick-symbolizer the program is the symbolizers' parent. */
 #include "config.h"
+#include "replay.h"
 #include "resolve.h"
 #include "run.h"
 #include "symbolizer.h"
@@ -73,6 +74,8 @@ static int dispatch(enum config_verb verb, const struct config *config, char *er
 	case CONFIG_CHECK:
 		printf("%s: OK\n", config->config_file ? config->config_file : "-");
 		return 0;
+	case CONFIG_REPLAY:
+		return replay_file(config->replay_file, error, error_size);
 	case CONFIG_RUN:
 	case CONFIG_RECORD:
 		break;

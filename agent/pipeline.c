@@ -70,7 +70,7 @@ static unsigned await_ms(struct pipeline *pipeline, uint64_t to_ns)
 
 	if (process_table_checks(pipeline->processes))
 		return AWAIT_CHECKS_MS;
-	return (lacks && publish_pending(pipeline->publish)) || snapshot_awaits_images(pipeline->snapshots, to_ns) ?
+	return (lacks && publish_pending(pipeline->publish)) || pipeline_copies_await(pipeline, to_ns) ?
 		       AWAIT_IMAGES_MS : 0;
 }
 
@@ -95,15 +95,6 @@ static void await_images(struct pipeline *pipeline, uint64_t to_ns)
 	}
 }
 
-static enum reason take_sample(void *context, const struct drain_sample *drained)
-{
-	struct pipeline *pipeline = context;
-	struct drain_sample sample = *drained;
-
-	snapshot_finish(pipeline->snapshots, &sample);
-	return aggregate_take(pipeline->aggregate, &sample);
-}
-
 /* One slice: flip, bring the tables up to the flip, resolve and count, store, ask for names. */
 static int work_slice(struct pipeline *pipeline)
 {
@@ -116,8 +107,9 @@ static int work_slice(struct pipeline *pipeline)
 	pipeline_tables(pipeline, to_ns);
 	process_table_check(pipeline->processes, to_ns);
 	await_images(pipeline, to_ns);
-	error = drain_collect(pipeline->drain, take_sample, pipeline);
+	error = drain_collect(pipeline->drain, pipeline_take_sample, pipeline);
 	snapshot_drop(pipeline->snapshots, to_ns - SIDEBAND_LAG_NS); /* a handler may have read the clock early */
+	referee_settle(pipeline->referee, pipeline->processes, to_ns - SIDEBAND_LAG_NS);
 	publish_read_done(pipeline->publish);
 	process_table_keep(pipeline->processes, to_ns);
 	if (error < 0)
@@ -171,6 +163,11 @@ struct names *pipeline_names(struct pipeline *pipeline)
 	return pipeline->names;
 }
 
+struct referee_tally *pipeline_tally(struct pipeline *pipeline)
+{
+	return referee_tally(pipeline->referee);
+}
+
 struct cgroup_table *pipeline_cgroups(struct pipeline *pipeline)
 {
 	return pipeline->cgroups;
@@ -202,23 +199,11 @@ static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opt
 	return 0;
 }
 
-static int open_snapshots(struct pipeline *pipeline)
-{
-	struct snapshot_rules rules = pipeline_rules(pipeline);
-
-	pipeline->snapshots = snapshot_new(pipeline->processes, &rules);
-	if (!pipeline->snapshots)
-		return -ENOMEM;
-	return ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_SNAPSHOTS),
-				snapshot_receive, pipeline->snapshots) ?:
-	       ring_buffer__add(pipeline->events, loader_map_fd(pipeline->loader, LOADER_WANTED), publish_receive,
-				pipeline->publish);
-}
-
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
 {
 	struct loader_opts loader = { .frequency = config->frequency, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_CONF),
 				      .counts_entries = config->counts_entries, .stack_chunks = config->stack_chunks,
+				      .referee_interval = config->referee_interval,
 				      .cgroup_source = pipeline->cgroup_source,
 				      .allow_freezing_kernel = config->allow_freezing_kernel };
 	int result = loader_open(&loader, &pipeline->loader, error, error_size);
@@ -235,12 +220,12 @@ static int open_kernel(struct pipeline *pipeline, const struct config *config, c
 	if (!result) {
 		pipeline->events = ring_buffer__new(loader_map_fd(pipeline->loader, LOADER_EVENTS), take_cgroup,
 						    pipeline, NULL);
-		result = pipeline->events ? open_snapshots(pipeline) : -errno;
+		result = pipeline->events ? pipeline_copies_open(pipeline) : -errno;
 	}
 	return result;
 }
 
-static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts)
+static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts, char *text, size_t size)
 {
 	struct resolve_callbacks callbacks = { .image_done = pipeline_image_done,
 					       .image_checked = pipeline_image_checked,
@@ -251,11 +236,13 @@ static int open_user(struct pipeline *pipeline, const struct pipeline_opts *opts
 					    .names = pipeline->names,
 					    .period_ns = NS_PER_S / opts->config->frequency,
 					    .keep_threads = opts->keep_threads };
+	int error;
 
 	pipeline->aggregate = aggregate_new(&aggregate);
 	if (!pipeline->aggregate)
 		return -ENOMEM;
-	return resolve_new(opts->symbolizer_socket, pipeline->names, &callbacks, &pipeline->resolve);
+	error = resolve_new(opts->symbolizer_socket, pipeline->names, &callbacks, &pipeline->resolve);
+	return error ? error : pipeline_referee_open(pipeline, opts->config, text, size);
 }
 
 /* Opened while the privileges are there (Debian's perf_event_paranoid of 3 asks for CAP_SYS_ADMIN), enabled when
@@ -296,7 +283,7 @@ int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeli
 
 	if (!pipeline)
 		return -ENOMEM;
-	pipeline->news_fd = -1;
+	pipeline->news_fd = pipeline->keep_fd = -1;
 	STAILQ_INIT(&pipeline->news);
 	pipeline->frequency = opts->config->frequency;
 	pthread_mutex_init(&pipeline->news_lock, NULL);
@@ -310,7 +297,7 @@ int pipeline_open(const struct pipeline_opts *opts, struct pipeline **ret_pipeli
 	if (!result) /* capabilities belong to a thread: before the first one is started */
 		result = privilege_drop(error, error_size);
 	if (!result)
-		result = open_user(pipeline, opts);
+		result = open_user(pipeline, opts, error, error_size);
 	if (!result)
 		result = start_sampling(pipeline, opts, error, error_size);
 	if (result) {
@@ -330,6 +317,7 @@ void pipeline_close(struct pipeline *pipeline)
 	if (!pipeline)
 		return;
 	sampler_close(pipeline->sampler);
+	referee_free(pipeline->referee);
 	resolve_free(pipeline->resolve);
 	aggregate_free(pipeline->aggregate);
 	ring_buffer__free(pipeline->events);
@@ -349,6 +337,8 @@ void pipeline_close(struct pipeline *pipeline)
 	pipeline_view_done(pipeline);
 	if (pipeline->news_fd >= 0)
 		close(pipeline->news_fd);
+	if (pipeline->keep_fd >= 0)
+		close(pipeline->keep_fd);
 	pthread_mutex_destroy(&pipeline->news_lock);
 	pthread_mutex_destroy(&pipeline->view_lock);
 	free(pipeline);

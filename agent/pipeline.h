@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct pipeline;
+struct referee_tally;
 
 struct pipeline_opts {
 	const struct config *config;
@@ -37,6 +38,7 @@ int pipeline_finish(struct pipeline *pipeline);
 struct store *pipeline_store(struct pipeline *pipeline);
 struct names *pipeline_names(struct pipeline *pipeline);
 struct cgroup_table *pipeline_cgroups(struct pipeline *pipeline);
+struct referee_tally *pipeline_tally(struct pipeline *pipeline);
 
 /* What the agent knows of the host and of itself, for the collectors; any one thread. The arrays live until the
  * next call. */

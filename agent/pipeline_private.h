@@ -10,6 +10,7 @@
 #include "pipeline.h"
 #include "process.h"
 #include "publish.h"
+#include "referee.h"
 #include "resolve.h"
 #include "sampler.h"
 #include "sideband.h"
@@ -56,10 +57,12 @@ struct pipeline {
 	struct snapshot_store *snapshots;
 	struct aggregate *aggregate;
 	struct resolve *resolve;
+	struct referee *referee;
 	struct sampler *sampler;
 	uint64_t next_slice_ns, recycle_after_ns; /* the latter: frames */
 	_Atomic uint64_t sideband_lost;
 
+	int keep_fd; /* the directory of kept stacks, -1: none */
 	int news_fd; /* eventfd */
 	pthread_mutex_t news_lock;
 	struct image_news_list news;
@@ -98,6 +101,13 @@ void pipeline_take_news(struct pipeline *pipeline); /* what they said, on the pi
 size_t pipeline_demand(struct pipeline *pipeline, uint64_t until_ns);
 void pipeline_work_memory(struct pipeline *pipeline, uint64_t now_ns);
 struct snapshot_rules pipeline_rules(struct pipeline *pipeline);
+
+/* pipeline_copies.c: copies of stacks, on the pipeline thread */
+int pipeline_copies_open(struct pipeline *pipeline); /* needs the kernel's maps and the ring buffer */
+/* Needs resolve. With a sentence in `error` if it is the directory's fault. */
+int pipeline_referee_open(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size);
+bool pipeline_copies_await(struct pipeline *pipeline, uint64_t to_ns); /* is one of up to then worth waiting for? */
+enum reason pipeline_take_sample(void *pipeline, const struct drain_sample *drained); /* a drain_fn */
 
 /* pipeline_recycle.c: on the pipeline thread, between two slices. */
 void pipeline_recycle(struct pipeline *pipeline, uint64_t now_ns);

@@ -101,6 +101,8 @@ static void fill_copies(struct pipeline *pipeline, struct host_view *view)
 	view->copies_missing = stats.missing;
 	view->copies_useless = stats.useless;
 	view->copies_refused = stats.refused;
+	view->copies_slow = stats.slow;
+	view->copies_slow_useless = stats.slow_useless;
 }
 
 /* The loader's maps, and the chunks that publish made. */
@@ -115,6 +117,20 @@ static void fill_maps(struct pipeline *pipeline, struct host_view *view, uint64_
 	pipeline->view_maps[count++] = (struct view_map){ .name = "chunks", .bytes = chunk_bytes };
 	view->maps = pipeline->view_maps;
 	view->map_count = count;
+}
+
+static void fill_referee(struct pipeline *pipeline, struct host_view *view)
+{
+	struct referee_stats stats;
+	struct tally_totals totals;
+
+	referee_get_stats(pipeline->referee, &stats);
+	tally_get(referee_tally(pipeline->referee), &totals);
+	view->comparisons_agree = totals.outcomes[REFEREE_AGREE];
+	view->comparisons_disagree = totals.outcomes[REFEREE_DISAGREE];
+	view->comparisons_short = totals.outcomes[REFEREE_SHORT];
+	view->comparisons_root = totals.root;
+	view->comparisons_lost = stats.refused + stats.failed + stats.unmatched;
 }
 
 /* What the process table and its publishing keep and refuse. */
@@ -200,6 +216,7 @@ void pipeline_view(struct pipeline *pipeline, struct host_view *ret_view)
 
 	drain_accounting(pipeline->drain, &view.accounting);
 	fill_copies(pipeline, &view);
+	fill_referee(pipeline, &view);
 	fill_containers(pipeline, &view);
 	fill_means(pipeline, &view);
 	fill_stages(pipeline, &view);

@@ -5,6 +5,7 @@
  * child (resolve_work.c), wait for answers. Files are opened in resolve_open.c, kept in resolve_subject.c.
  */
 #include "resolve_check.h"
+#include "resolve_child.h"
 #include "resolve_spawn.h"
 #include "resolve_subject.h"
 
@@ -291,6 +292,16 @@ void resolve_names(struct resolve *resolve)
 void resolve_kernel_changed(struct resolve *resolve)
 {
 	atomic_store(&resolve->kernel_changed, true);
+}
+
+int resolve_open_child(struct resolve *resolve, int fd, uint32_t kind)
+{
+	int result;
+
+	pthread_mutex_lock(&resolve->lock);
+	result = resolve->parent_socket < 0 ? -ENOTCONN : child_open(resolve->parent_socket, fd, kind, false);
+	pthread_mutex_unlock(&resolve->lock);
+	return result;
 }
 
 void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats)

@@ -63,6 +63,8 @@ int resolve_image(struct resolve *resolve, const struct resolve_image_request *r
 int resolve_pages(struct resolve *resolve, uint32_t image, const uint32_t *pages, size_t count);
 void resolve_names(struct resolve *resolve); /* frames may be unasked: look */
 void resolve_kernel_changed(struct resolve *resolve); /* kallsyms must be read again */
+/* A child of the symbolizers' parent for somebody else: its socket, or negative errno. Any thread. */
+int resolve_open_child(struct resolve *resolve, int fd, uint32_t kind);
 void resolve_get_stats(struct resolve *resolve, struct resolve_stats *ret_stats);
 
 /* Forks and executes this program as wick-symbolizer under an unused uid; call early, while the agent is small.

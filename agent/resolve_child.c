@@ -12,15 +12,17 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-static int send_parts(int socket, struct iovec *parts, size_t part_count, const int *fds, size_t fd_count)
+int child_send_parts(int socket, struct iovec *parts, size_t part_count, const int *fds, size_t fd_count)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		char bytes[CMSG_SPACE(CHILD_MAX_FDS * sizeof(int))];
 	} ancillary = { 0 };
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = part_count };
 	ssize_t sent;
 
+	if (fd_count > CHILD_MAX_FDS)
+		return -EMFILE;
 	if (fd_count) {
 		message.msg_control = &ancillary;
 		message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
@@ -47,7 +49,7 @@ int child_open(int parent_socket, int image_fd, uint32_t kind, bool urgent)
 		return -errno;
 	near = pair[0];
 	far = pair[1];
-	error = send_parts(parent_socket, &part, 1, (int[]){ image_fd, far }, 2);
+	error = child_send_parts(parent_socket, &part, 1, (int[]){ image_fd, far }, 2);
 	return error ? error : steal_fd(&near);
 }
 
@@ -58,7 +60,7 @@ int child_send(int socket, const struct symbolizer_request *request, int fd, con
 		{ (void *)(uintptr_t)addresses, request->count * sizeof(*addresses) },
 	};
 
-	return send_parts(socket, parts, 2, &fd, fd >= 0);
+	return child_send_parts(socket, parts, 2, &fd, fd >= 0);
 }
 
 int child_receive(int socket, void *packet)

@@ -9,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CHILD_MAX_FDS 8 /* in one packet */
+
+struct iovec;
+
 struct child_names { /* pointers into the packet, checked */
 	const struct symbolizer_frame *frames;
 	const struct symbolizer_line *lines;
@@ -22,6 +26,8 @@ struct child_names { /* pointers into the packet, checked */
 int child_open(int parent_socket, int image_fd, uint32_t kind, bool urgent);
 /* `fd` goes along unless it is negative; addresses for NAMES. 0 or negative errno. */
 int child_send(int socket, const struct symbolizer_request *request, int fd, const uint64_t *addresses);
+/* One packet of what lies in `parts`. 0 or negative errno. */
+int child_send_parts(int socket, struct iovec *parts, size_t part_count, const int *fds, size_t fd_count);
 /* One packet of at most SYMBOLIZER_PACKET bytes. Its length, 0 at the end, -EAGAIN, other negative errno. */
 int child_receive(int socket, void *packet);
 /* 0, or -EPROTO: not an answer to the request, or something in it leads outside of it. */

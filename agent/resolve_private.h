@@ -86,7 +86,7 @@ STAILQ_HEAD(request_queue, queued_request);
 
 struct resolve {
 	pthread_t thread;
-	pthread_mutex_t lock; /* queue */
+	pthread_mutex_t lock; /* queue; parent_socket, which the thread alone changes */
 	struct request_queue queue;
 	size_t queue_length;
 	struct queued_pages *queued_pages;

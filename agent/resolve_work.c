@@ -288,14 +288,24 @@ static bool step_subject(struct resolve *resolve, struct subject *subject, uint6
 	return true;
 }
 
+/* The old one is the caller's to close. */
+static int set_parent(struct resolve *resolve, int socket)
+{
+	int old;
+
+	pthread_mutex_lock(&resolve->lock);
+	old = resolve->parent_socket;
+	resolve->parent_socket = socket < 0 ? -1 : socket;
+	pthread_mutex_unlock(&resolve->lock);
+	return old;
+}
+
 static void start_parent(struct resolve *resolve, uint64_t now_ns)
 {
 	if (resolve->parent_socket >= 0 || now_ns - resolve->parent_tried_ns < PARENT_AGAIN_MS * NS_PER_MS)
 		return;
 	resolve->parent_tried_ns = now_ns;
-	resolve->parent_socket = spawn_again();
-	if (resolve->parent_socket < 0)
-		resolve->parent_socket = -1;
+	set_parent(resolve, spawn_again());
 }
 
 void work_step(struct resolve *resolve, uint64_t now_ns)
@@ -444,6 +454,6 @@ void work_parent_died(struct resolve *resolve, uint64_t now_ns)
 			continue;
 		child_died(resolve, child, false, now_ns);
 	}
-	close(steal_fd(&resolve->parent_socket));
+	close(set_parent(resolve, -1));
 	subject_forgive(resolve, now_ns);
 }

@@ -52,7 +52,8 @@ static int start_serving(const struct config *config, struct agent *agent, char 
 				   .insecure = config->insecure, .external_prefix = config->external_prefix };
 	struct serve_sources sources = { .store = pipeline_store(agent->pipeline),
 					 .names = pipeline_names(agent->pipeline),
-					 .cgroups = pipeline_cgroups(agent->pipeline), .metrics = scrape,
+					 .cgroups = pipeline_cgroups(agent->pipeline),
+					 .tally = pipeline_tally(agent->pipeline), .metrics = scrape,
 					 .ready = is_ready, .monotonic_to_wall = to_wall, .context = agent };
 	int result = serve_start(&opts, &sources, &agent->serve, error, error_size);
 	char url[256];

@@ -17,6 +17,7 @@
 struct serve;
 struct metric_set;
 struct host_view;
+struct referee_tally;
 
 struct serve_opts {
 	const char *listen_address; /* 127.0.0.1:9750, [::1]:9750, unix:/path */
@@ -29,6 +30,7 @@ struct serve_sources {
 	struct store *store;
 	struct names *names;
 	struct cgroup_table *cgroups;
+	struct referee_tally *tally; /* of /status; NULL: empty */
 	/* All families for a scrape, on the http thread, within 200 ms; the caller frees the set. */
 	struct metric_set *(*metrics)(void *context);
 	bool (*ready)(void *context);

@@ -96,4 +96,7 @@ void serve_pprof_index(struct serve *serve, struct serve_answer *answer);
 void serve_containers(struct serve *serve, struct serve_answer *answer);
 bool serve_knows_container(struct serve *serve, const char *glob);
 
+/* serve_status.c: how well stacks are unwound; on the http thread. */
+void serve_status(struct serve *serve, struct serve_answer *answer);
+
 #endif

@@ -66,6 +66,7 @@ static const struct route {
 } routes[] = {
 	{ "/", serve_page },
 	{ "/style.css", answer_style },
+	{ "/status", serve_status },
 	{ "/api/v1/containers", serve_containers },
 	{ "/debug/pprof", serve_pprof_index },
 	{ "/debug/pprof/", serve_pprof_index },

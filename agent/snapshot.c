@@ -25,6 +25,8 @@ struct copy_slot {
 struct snapshot_store {
 	struct process_table *processes;
 	struct snapshot_rules rules;
+	snapshot_slow_fn slow; /* NULL: nobody */
+	void *slow_context;
 	uint8_t *block;
 	uint32_t used;     /* bytes, a multiple of 8 */
 	uint32_t told;     /* their areas */
@@ -65,6 +67,12 @@ void snapshot_free(struct snapshot_store *store)
 	free(store);
 }
 
+void snapshot_set_slow(struct snapshot_store *store, snapshot_slow_fn slow, void *context)
+{
+	store->slow = slow;
+	store->slow_context = context;
+}
+
 static uint32_t copy_bytes(const struct snapshot *copy)
 {
 	return (uint32_t)(sizeof(*copy) + copy->bytes + 7) & ~7U;
@@ -92,12 +100,19 @@ static bool keep(struct snapshot_store *store, const struct snapshot *copy)
 	return true;
 }
 
+bool snapshot_is_whole(const void *data, size_t size)
+{
+	const struct snapshot *copy = data;
+
+	return size >= sizeof(*copy) && copy->id & SNAPSHOT_ID && copy->bytes <= size - sizeof(*copy) &&
+	       copy->bytes <= (copy->flags & SNAPSHOT_REFEREE ? SNAPSHOT_REFEREE_BYTES : SNAPSHOT_BYTES);
+}
+
 int snapshot_receive(void *context, void *data, size_t size)
 {
 	struct snapshot_store *store = context;
 	const struct snapshot *copy = data;
-	bool kept = size >= sizeof(*copy) && copy->bytes <= SNAPSHOT_BYTES && copy->bytes <= size - sizeof(*copy) &&
-		    copy->id & SNAPSHOT_ID && keep(store, copy);
+	bool kept = snapshot_is_whole(data, size) && keep(store, copy);
 
 	pthread_mutex_lock(&store->lock);
 	store->stats.received++;
@@ -177,6 +192,36 @@ size_t snapshot_demand(struct snapshot_store *store, uint64_t until_ns)
 	return count;
 }
 
+/* As the kernel side's walk_leave_gap: how many are kept. */
+static uint32_t keep_both_ends(const uint64_t *frames, uint32_t depth, enum reason reason, uint64_t *to)
+{
+	if (depth > SAMPLE_MAX_DEPTH && (reason == REASON_TIME || reason == REASON_DEPTH))
+		depth = SAMPLE_INNER_FRAMES;
+	if (depth <= SAMPLE_MAX_DEPTH) {
+		memcpy(to, frames, depth * sizeof(*frames));
+		return depth;
+	}
+	memcpy(to, frames, SAMPLE_INNER_FRAMES * sizeof(*frames));
+	to[SAMPLE_INNER_FRAMES] = SAMPLE_FRAME_GAP;
+	memcpy(to + SAMPLE_INNER_FRAMES + 1, frames + depth - SAMPLE_OUTER_FRAMES, SAMPLE_OUTER_FRAMES * sizeof(*frames));
+	return SAMPLE_MAX_DEPTH + 1;
+}
+
+/* A rule stands in the way: libunwind may have followed it meanwhile. */
+static bool finish_slowly(struct snapshot_store *store, const struct snapshot *copy, struct drain_sample *sample)
+{
+	const uint64_t *frames;
+	enum reason reason;
+	uint32_t depth = store->slow ? store->slow(store->slow_context, copy->id, &frames, &reason) : 0;
+
+	if (depth < sample->user_depth || (depth == sample->user_depth && reason))
+		return false;
+	sample->user = store->frames;
+	sample->user_depth = keep_both_ends(frames, depth, reason, store->frames);
+	sample->user_reason = reason;
+	return true;
+}
+
 /* The statistic that it counts for; the sample stays as it was unless that is `finished`. */
 static uint64_t *finish(struct snapshot_store *store, struct drain_sample *sample)
 {
@@ -184,6 +229,7 @@ static uint64_t *finish(struct snapshot_store *store, struct drain_sample *sampl
 	const struct snapshot *copy = slot ? copy_at(store, slot->offset) : NULL;
 	const struct process *process;
 	enum reason reason;
+	bool gained = false;
 	uint32_t depth;
 
 	if (!copy || copy->tgid != sample->key->tgid)
@@ -192,12 +238,15 @@ static uint64_t *finish(struct snapshot_store *store, struct drain_sample *sampl
 	if (!process)
 		return &store->stats.missing;
 	depth = snapshot_walk(copy, (const uint8_t *)(copy + 1), process, &store->rules, store->frames, &reason);
-	if (!depth || (reason && depth < sample->user_depth))
-		return &store->stats.useless;
-	sample->user = store->frames;
-	sample->user_depth = depth;
-	sample->user_reason = reason;
-	return &store->stats.finished;
+	if (depth && (!reason || depth >= sample->user_depth)) {
+		sample->user = store->frames;
+		sample->user_depth = depth;
+		sample->user_reason = reason;
+		gained = true;
+	}
+	if (reason == REASON_UNSUPPORTED_RULE)
+		return finish_slowly(store, copy, sample) ? &store->stats.slow : &store->stats.slow_useless;
+	return gained ? &store->stats.finished : &store->stats.useless;
 }
 
 void snapshot_finish(struct snapshot_store *store, struct drain_sample *sample)

@@ -22,11 +22,16 @@ struct snapshot_store;
 struct snapshot_stats {
 	uint64_t received, refused; /* refused: no room in the store, or malformed */
 	uint64_t finished, missing, useless; /* samples; missing: no copy or no process; useless: nothing gained */
+	uint64_t slow, slow_useless; /* samples with a rule that was not followed: finished by libunwind, or no further */
 	uint64_t outcomes[REASON_COUNT]; /* samples under SAMPLE_SNAPSHOT, by how their user stack ended */
 };
 
 struct snapshot_store *snapshot_new(struct process_table *processes, const struct snapshot_rules *rules);
 void snapshot_free(struct snapshot_store *store); /* accepts NULL */
+/* Who else may know the frames of a copy whose rules cannot be followed: how many, borrowed; 0: nobody. */
+typedef uint32_t (*snapshot_slow_fn)(void *context, uint64_t id, const uint64_t **ret_frames, enum reason *ret_reason);
+void snapshot_set_slow(struct snapshot_store *store, snapshot_slow_fn slow, void *context);
+bool snapshot_is_whole(const void *data, size_t size); /* a record that says the truth about its size */
 int snapshot_receive(void *store, void *data, size_t size); /* a ring_buffer_sample_fn; always 0 */
 /* What the kernel said of mappings in the copies up to then, into the table of processes. */
 void snapshot_tell_areas(struct snapshot_store *store, uint64_t until_ns);

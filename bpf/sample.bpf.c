@@ -199,6 +199,12 @@ static __noinline void copy_user_stack(struct walk *walk, void *ctx, struct task
 	snapshot_take(walk, set);
 }
 
+static __noinline void copy_for_referee(struct walk *walk, void *ctx, struct task_struct *task)
+{
+	read_registers(walk, ctx, task, walk->key.flags & SAMPLE_IN_KERNEL);
+	snapshot_refer(walk);
+}
+
 /* In exec, once the old memory is gone, the saved registers speak of a stack that is no more, and the new program
  * has none yet. */
 static __always_inline bool between_programs(const struct walk *walk, struct task_struct *task, bool in_kernel)
@@ -275,8 +281,9 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 	}
 	if (walk->reason && at_root(walk, task))
 		walk->reason = REASON_NONE;
-	if (!(walk->key.flags & SAMPLE_SNAPSHOT) && walk->reason >= REASON_PROCESS_UNKNOWN &&
-	    walk->reason <= REASON_NO_TABLE)
+	if (!(walk->key.flags & SAMPLE_SNAPSHOT) &&
+	    ((walk->reason >= REASON_PROCESS_UNKNOWN && walk->reason <= REASON_NO_TABLE) ||
+	     walk->reason == REASON_UNSUPPORTED_RULE))
 		copy_user_stack(walk, ctx, task, set);
 	walk->key.user_stack = walk->hash;
 	walk->key.user_reason = walk->reason;
@@ -328,6 +335,9 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 		walk->key.flags |= SAMPLE_KTHREAD;
 	else
 		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
+	if (knobs.referee_interval && !(counted->taken % knobs.referee_interval) && walk->value.table_version &&
+	    !(walk->key.flags & (SAMPLE_KTHREAD | SAMPLE_SNAPSHOT)))
+		copy_for_referee(walk, (void *)ctx, task);
 	counted->frames += walk->walked;
 	counted->searched += walk->searched;
 	value = find_count(set, &walk->key);

@@ -8,15 +8,18 @@
 #include "maps.bpf.h"
 #include "snapshot.h"
 
+#include <stdbool.h>
+
 #include <bpf/bpf_core_read.h>
 
 #define SECOND_NS 1000000000ULL
+#define PIECES(limit) ((limit) / SNAPSHOT_PIECE + 1) /* the first is the rest of a page */
 #define FIRST_STACK_BYTES (128ULL << 20) /* nothing else is mapped so near below it (MIN_GAP, arch/x86/mm/mmap.c) */
-#define PIECES (SNAPSHOT_BYTES / SNAPSHOT_PIECE + 1) /* the first is the rest of a page */
 
 struct snapshot_scratch {
-	__u64 sequence, since_ns;
+	__u64 sequence, since_ns, referee_since_ns;
 	__u32 copies, old_copies; /* since since_ns */
+	__u32 referee_copies, pad; /* since referee_since_ns */
 	struct snapshot snapshot;
 	__u8 stack[SNAPSHOT_BYTES + SNAPSHOT_PIECE];
 };
@@ -42,7 +45,8 @@ __u64 copies_wake_ns = 0;
 
 static __always_inline int is_old(const struct walk *walk)
 {
-	return walk->reason == REASON_NO_MAPPING && walk->value.last_ns - walk->key.start_ns > SNAPSHOT_YOUNG_NS;
+	return walk->reason == REASON_UNSUPPORTED_RULE ||
+	       (walk->reason == REASON_NO_MAPPING && walk->value.last_ns - walk->key.start_ns > SNAPSHOT_YOUNG_NS);
 }
 
 /* A process nobody knows yet must not wait for its table until the agent wakes up by itself. Not worth a waking is each
@@ -83,41 +87,79 @@ static long note_end(struct task_struct *task, struct vm_area_struct *mapping, _
 /* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
  * needs; another lies in a mapping of its own, and what is behind that is none of ours. Where the kernel will not
  * tell, because somebody changes the mappings right now, the first failing read ends it. */
-static __always_inline __u32 bytes_wanted(struct task_struct *task, __u64 from, __u64 end)
+static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit)
 {
 	if (end - from > FIRST_STACK_BYTES) {
 		end = 0;
-		if (bpf_find_vma(task, from, note_end, &end, 0) || end <= from)
-			return SNAPSHOT_BYTES;
+		if (bpf_find_vma(bpf_get_current_task_btf(), from, note_end, &end, 0) || end <= from)
+			return limit;
 	}
-	return end - from < SNAPSHOT_BYTES ? (__u32)(end - from) : SNAPSHOT_BYTES;
+	return end - from < limit ? (__u32)(end - from) : limit;
 }
 
-static __always_inline __u32 copy_stack(struct snapshot_scratch *scratch, struct task_struct *task, __u64 from)
+struct copying {
+	struct snapshot *snapshot; /* the bytes follow */
+	__u64 end;
+};
+
+/* One piece more, if there is room for `limit` bytes and a piece. What changes from one to the next lies in the copy:
+ * there the verifier expects anything, once, and not each sum of pieces. */
+static __always_inline long copy_piece(struct copying *copying, __u32 limit)
 {
-	__u32 wanted = bytes_wanted(task, from, scratch->snapshot.start_stack), done = 0;
+	struct snapshot *snapshot = copying->snapshot;
+	__u64 from = snapshot->from + snapshot->bytes;
+	__u32 done = snapshot->bytes, piece = SNAPSHOT_PIECE - (from & (SNAPSHOT_PIECE - 1));
 
-	scratch->snapshot.from = from;
-	for (int i = 0; i < PIECES; i++) {
-		__u32 piece = SNAPSHOT_PIECE - ((from + done) & (SNAPSHOT_PIECE - 1));
-
-		if (piece > wanted - done)
-			piece = wanted - done;
-		UNWIND_HIDE(piece);
-		UNWIND_HIDE(done);
-		if (!piece || piece > SNAPSHOT_PIECE || done > SNAPSHOT_BYTES)
-			break;
-		if (!bpf_probe_read_user(scratch->stack + done, piece, (const void *)(from + done))) {
-			done += piece;
-			continue;
-		}
-		if (done)
-			break;
-		from += piece;
-		wanted -= piece;
-		scratch->snapshot.from = from;
+	if (from >= copying->end)
+		return 1;
+	if (piece > copying->end - from)
+		piece = (__u32)(copying->end - from);
+	UNWIND_HIDE(piece);
+	UNWIND_HIDE(done);
+	if (!piece || piece > SNAPSHOT_PIECE || done > limit)
+		return 1;
+	if (!bpf_probe_read_user((__u8 *)(snapshot + 1) + done, piece, (const void *)from)) {
+		snapshot->bytes = done + piece;
+		return 0;
 	}
-	return done;
+	if (done)
+		return 1;
+	snapshot->from += piece;
+	return 0;
+}
+
+static long copy_short(__u32 index, struct copying *copying)
+{
+	return copy_piece(copying, SNAPSHOT_BYTES);
+}
+
+static long copy_long(__u32 index, struct copying *copying)
+{
+	return copy_piece(copying, SNAPSHOT_REFEREE_BYTES);
+}
+
+static __always_inline void describe(struct snapshot *snapshot, const struct walk *walk, __u64 id)
+{
+	snapshot->id = id;
+	snapshot->time_ns = walk->value.last_ns;
+	snapshot->hash = walk->hash;
+	snapshot->tgid = walk->key.tgid;
+	snapshot->reason = walk->reason;
+	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
+	snapshot->from = walk->regs.reg[UNWIND_RSP];
+	snapshot->bytes = snapshot->flags = 0;
+	snapshot->pc = walk->regs.pc;
+	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
+}
+
+static __always_inline __u64 next_id(struct snapshot_scratch *scratch)
+{
+	return SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
+}
+
+static __always_inline bool is_generated(const struct walk *walk)
+{
+	return walk->reason == REASON_NO_TABLE && walk->at.flags & UNWIND_MAPPING_ANON;
 }
 
 struct area_search {
@@ -145,8 +187,7 @@ static long note_area(struct task_struct *task, struct vm_area_struct *vma, stru
 
 /* The kernel answers one such question a run, if nobody is changing the mappings now: the end of a thread's stack is
  * not asked then. */
-static __always_inline void ask_area(struct snapshot_area *area, struct task_struct *task,
-				     const struct walk *walk)
+static __always_inline void ask_area(struct snapshot_area *area, const struct walk *walk)
 {
 	struct area_search search = { .area = area };
 	__u32 last = walk->depth - 1;
@@ -159,41 +200,38 @@ static __always_inline void ask_area(struct snapshot_area *area, struct task_str
 	last &= SAMPLE_MAX_USER_FRAMES - 1;
 	frame = walk->frames[last];
 	frame = frame & SAMPLE_FRAME_EXACT ? frame & ~SAMPLE_FRAME_EXACT : frame - 1;
-	if (!bpf_find_vma(task, frame, note_area, &search, 0) && area->end)
+	if (!bpf_find_vma(bpf_get_current_task_btf(), frame, note_area, &search, 0) && area->end)
 		area->address = frame;
 }
 
 __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 {
 	__u32 zero = 0, done;
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct snapshot_scratch *scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
 	struct sample_counters *counted;
 	struct snapshot *snapshot;
+	struct copying copying;
 
 	set &= SAMPLE_SETS - 1;
 	counted = bpf_map_lookup_elem(&counters, &set);
 	if (!walk || !scratch || !counted)
 		return 0;
-	if (walk->reason == REASON_NO_TABLE && walk->at.flags & UNWIND_MAPPING_ANON)
-		return 0; /* generated code: there will be no rows */
+	if (is_generated(walk))
+		return 0; /* there will be no rows */
 	if (!within_rate(scratch, walk)) {
 		counted->snapshots_limited++;
 		return 0;
 	}
 	snapshot = &scratch->snapshot;
-	snapshot->id = SNAPSHOT_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++scratch->sequence;
-	snapshot->time_ns = walk->value.last_ns;
-	snapshot->tgid = walk->key.tgid;
-	ask_area(&snapshot->area, task, walk);
-	snapshot->start_stack = task->mm->start_stack;
-	snapshot->pc = walk->regs.pc;
-	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
-	done = copy_stack(scratch, task, walk->regs.reg[UNWIND_RSP]);
+	describe(snapshot, walk, next_id(scratch));
+	ask_area(&snapshot->area, walk);
+	copying.snapshot = snapshot;
+	copying.end = snapshot->from + bytes_wanted(snapshot->from, snapshot->start_stack, SNAPSHOT_BYTES);
+	bpf_loop(PIECES(SNAPSHOT_BYTES), copy_short, &copying, 0);
+	done = snapshot->bytes;
 	UNWIND_HIDE(done);
 	if (done > SNAPSHOT_BYTES)
 		return 0;
-	snapshot->bytes = done;
 	if (bpf_ringbuf_output(&snapshots, snapshot, sizeof(*snapshot) + done, wake_or_not(scratch, walk))) {
 		counted->snapshots_full++;
 		return 0;
@@ -202,6 +240,42 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	walk->hash = snapshot->id;
 	walk->key.flags |= SAMPLE_SNAPSHOT;
 	return 1;
+}
+
+/* Made in the ring itself: it is more than the value of a per-CPU map may be. `limit` is a constant. */
+static __always_inline int refer(const struct walk *walk, __u64 id, __u32 wanted, __u32 limit)
+{
+	struct copying copying = { bpf_ringbuf_reserve(&snapshots, sizeof(struct snapshot) + limit + SNAPSHOT_PIECE, 0) };
+
+	if (!copying.snapshot)
+		return 0;
+	describe(copying.snapshot, walk, id);
+	copying.snapshot->flags = SNAPSHOT_REFEREE;
+	copying.end = copying.snapshot->from + wanted;
+	bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, &copying, 0);
+	bpf_ringbuf_submit(copying.snapshot, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+__attribute__((noinline)) int snapshot_refer(struct walk *walk)
+{
+	__u32 zero = 0, wanted;
+	struct snapshot_scratch *scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
+
+	if (!walk || !scratch || is_generated(walk))
+		return 0;
+	if (walk->value.last_ns - scratch->referee_since_ns > SECOND_NS) {
+		scratch->referee_since_ns = walk->value.last_ns;
+		scratch->referee_copies = 0;
+	}
+	if (scratch->referee_copies++ >= SNAPSHOT_REFEREE_RATE)
+		return 0;
+	if (bpf_ringbuf_query(&snapshots, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&snapshots, BPF_RB_RING_SIZE) / 2)
+		return 0; /* the rest is for stacks that nobody has walked yet */
+	wanted = bytes_wanted(walk->regs.reg[UNWIND_RSP], bpf_get_current_task_btf()->mm->start_stack, SNAPSHOT_REFEREE_BYTES);
+	if (wanted <= SNAPSHOT_BYTES)
+		return refer(walk, next_id(scratch), wanted, SNAPSHOT_BYTES);
+	return refer(walk, next_id(scratch), wanted, SNAPSHOT_REFEREE_BYTES);
 }
 
 char snapshot_license[] SEC("license") = "Dual BSD/GPL";

@@ -11,5 +11,7 @@
  * walk->hash is now its id, under SAMPLE_SNAPSHOT; what was walked so far stays as the second best. 0: no copy.
  */
 int snapshot_take(struct walk *walk, __u32 set);
+/* The same for the referee, and more of the stack: under SNAPSHOT_REFEREE, the walk stays as it is. */
+int snapshot_refer(struct walk *walk);
 
 #endif

@@ -57,6 +57,8 @@ struct host_view { /* arrays are borrowed for the call */
 	uint64_t frequency;      /* samples a second and CPU */
 	uint64_t symbols[SYMBOL_SOURCE_COUNT]; /* frames named, by source or reason */
 	uint64_t copies_finished, copies_useless, copies_missing, copies_refused; /* agent/snapshot.h */
+	uint64_t copies_slow, copies_slow_useless;
+	uint64_t comparisons_agree, comparisons_disagree, comparisons_short, comparisons_lost, comparisons_root; /* agent/referee.h */
 	uint64_t sideband_lost, processes, images, images_failed, rows, row_bytes, rows_refused,
 		images_evicted, row_pages, row_pages_wanted, row_pages_evicted, row_pages_built,
 		row_page_wait_ns, row_page_longest_ns;

@@ -3,9 +3,8 @@
  * The talk between the agent and its symbolizers. A symbolizer parent is forked at start, drops its privileges
  * and forks one sandboxed child per image; a child serves its image over a SOCK_SEQPACKET socket until the
  * agent closes it or it has been idle for its SYMBOLIZER_…IDLE_S. A child opens nothing: it is handed descriptors.
- *
- * All messages are one packet of at most SYMBOLIZER_PACKET bytes, in host byte order. The agent doubts every length
- * it gets back. Addresses are ELF virtual addresses of the image (kallsyms: kernel addresses).
+ * All messages are one packet of at most SYMBOLIZER_PACKET bytes, in host byte order. The agent doubts every
+ * length it gets back. Addresses are ELF virtual addresses of the image (kallsyms: kernel addresses).
  */
 #ifndef SYMBOLIZER_H
 #define SYMBOLIZER_H
@@ -29,7 +28,8 @@ enum symbolizer_op {
 	SYMBOLIZER_NAMES,    /* u64 addresses[count] -> packets of struct symbolizer_names, `more` until the last */
 };
 
-enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_MAP, SYMBOLIZER_FROZEN };
+enum symbolizer_kind { SYMBOLIZER_ELF = 1, SYMBOLIZER_KALLSYMS, SYMBOLIZER_PERF_MAP, SYMBOLIZER_FROZEN,
+		       SYMBOLIZER_REFEREE /* see referee_talk.h */ };
 
 struct symbolizer_request {
 	uint32_t op;

@@ -5,7 +5,7 @@
  *
  * The rules are those of src/runtime/traceback.go: some functions are marked as the outermost, some as writing
  * the stack pointer. The latter change from a goroutine's stack to the thread's or back and keep rbp meanwhile,
- * except for those that begin a stack of their own.
+ * except for those that begin a stack of their own; where rbp is not theirs yet, or no more, they have not changed it.
  */
 #include "gopclntab_private.h"
 
@@ -13,6 +13,7 @@
 
 #define FLAG_TOP_FRAME 1
 #define FLAG_WRITES_SP 2
+#define MOV_BYTES 3 /* "mov %rsp,%rbp", behind the push */
 #define MAX_ROWS (16U << 20)
 #define MAX_DEPTH (INT32_MAX - 16) /* the runtime has functions with a GiB of frame */
 
@@ -42,21 +43,53 @@ static enum gopclntab_step whole_step(const struct gopclntab *table, const struc
 	return function->flags & FLAG_WRITES_SP ? GOPCLNTAB_SWITCH : GOPCLNTAB_DEPTH;
 }
 
-/* False: enough. */
+/* Of a function that changes stacks: does it have a frame of its own, for rbp to point at? */
+static bool has_frame(const struct gopclntab *table, const struct gopclntab_function *function, uint32_t *left)
+{
+	struct gopclntab_cursor cursor = gopclntab_values(table, function->depth_values, function->start);
+
+	for (; *left && gopclntab_next(table, &cursor); --*left)
+		if (cursor.value > 0)
+			return true;
+	return false;
+}
+
+static void add_depth(const struct gopclntab *table, uint64_t at, int64_t depth, gopclntab_row_fn *row, void *context)
+{
+	row(context, table->text + at, depth < 0 ? GOPCLNTAB_NONE : GOPCLNTAB_DEPTH, depth < 0 ? 0 : (uint32_t)depth);
+}
+
+/* A stretch of a function that changes stacks: with a frame, rbp points there as soon as it was set. */
+static void add_switch(const struct gopclntab *table, uint64_t from, uint64_t to, int64_t before, int64_t depth,
+		       gopclntab_row_fn *row, void *context)
+{
+	uint64_t own = from + (before ? 0 : MOV_BYTES);
+
+	if (depth <= 0 || own > from)
+		add_depth(table, from, depth, row, context);
+	if (depth > 0 && own < to)
+		row(context, table->text + own, GOPCLNTAB_SWITCH, 0);
+}
+
+/* False: enough. `switches`: it changes stacks. */
 static bool add_depths(const struct gopclntab *table, const struct gopclntab_function *function, uint64_t end,
-		       gopclntab_row_fn *row, void *context, uint32_t *left)
+		       bool switches, gopclntab_row_fn *row, void *context, uint32_t *left)
 {
 	struct gopclntab_cursor cursor = gopclntab_values(table, function->depth_values, function->start);
 	uint64_t from = function->start;
+	int64_t before = 0;
 
 	while (from < end && *left && gopclntab_next(table, &cursor)) {
-		bool known = cursor.value >= 0 && cursor.value < MAX_DEPTH;
+		int64_t depth = cursor.value >= 0 && cursor.value < MAX_DEPTH ? cursor.value : -1;
 
 		--*left;
 		if (cursor.pc <= from)
 			continue;
-		row(context, table->text + from, known ? GOPCLNTAB_DEPTH : GOPCLNTAB_NONE,
-		    known ? (uint32_t)cursor.value : 0);
+		if (switches)
+			add_switch(table, from, cursor.pc, before, depth, row, context);
+		else
+			add_depth(table, from, depth, row, context);
+		before = depth;
 		from = cursor.pc;
 	}
 	if (from < end)
@@ -95,8 +128,8 @@ void gopclntab_rows(const struct gopclntab *table, uint64_t start, uint64_t end,
 		done = next;
 		step = whole_step(table, &function);
 		left--;
-		if (step == GOPCLNTAB_DEPTH)
-			add_depths(table, &function, next, row, context, &left);
+		if (step == GOPCLNTAB_DEPTH || (step == GOPCLNTAB_SWITCH && has_frame(table, &function, &left)))
+			add_depths(table, &function, next, step == GOPCLNTAB_SWITCH, row, context, &left);
 		else /* the kernel "returns" to its first byte, and a return is looked up a byte before */
 			row(context, table->text + from - (step == GOPCLNTAB_SIGNAL), step, 0);
 	}

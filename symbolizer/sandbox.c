@@ -252,6 +252,11 @@ void sandbox_request_begin(void)
 	set_timers(SANDBOX_CPU_S, SANDBOX_WALL_S);
 }
 
+void sandbox_request_begin_short(void)
+{
+	set_timers(SANDBOX_SHORT_CPU_S, SANDBOX_SHORT_WALL_S);
+}
+
 void sandbox_request_end(void)
 {
 	set_timers(0, 0);

@@ -10,6 +10,8 @@
 
 #define SANDBOX_CPU_S 10        /* of CPU in one request, then the child dies */
 #define SANDBOX_WALL_S 20       /* of time in one request: a read that hangs */
+#define SANDBOX_SHORT_CPU_S 1   /* the same for a short one */
+#define SANDBOX_SHORT_WALL_S 3
 #define SANDBOX_CPU_LIFE_S 600  /* of CPU in a child's life */
 #define SANDBOX_FILE_BYTES (128ULL << 20) /* what a child may write to a table */
 #define SANDBOX_MEMORY_BYTES (256ULL << 20) /* where the agent said nothing */
@@ -19,6 +21,7 @@
 int sandbox_parent(int socket);
 int sandbox_child(void); /* from now on nothing can be opened. 0 or negative errno */
 void sandbox_request_begin(void);
+void sandbox_request_begin_short(void);
 void sandbox_request_end(void);
 
 #endif

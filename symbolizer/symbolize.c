@@ -4,6 +4,7 @@
  * forks a child for each. It reads no byte of an image and owns nothing but its socket, so that a fork copies
  * little and nothing hostile ever ran where the next child starts.
  */
+#include "referee_serve.h"
 #include "sandbox.h"
 #include "serve_image.h"
 #include "symbolizer.h"
@@ -31,8 +32,12 @@ static void serve_child(int control, pid_t parent, const struct symbolizer_reque
 	/* What tenants' files cost must not come before the tenants. */
 	if (!request->count && getpriority(PRIO_PROCESS, 0) < 0)
 		(void)setpriority(PRIO_PROCESS, 0, 0);
-	if (!sandbox_child())
-		serve_image(socket, image, request->kind);
+	if (!sandbox_child()) {
+		if (request->kind == SYMBOLIZER_REFEREE)
+			referee_serve(socket, image);
+		else
+			serve_image(socket, image, request->kind);
+	}
 	_exit(0);
 }
 

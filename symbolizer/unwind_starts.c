@@ -30,15 +30,24 @@ static void read_table(struct unwind_starts *starts, const char *name)
 	starts->symbol_count = size / sizeof(Elf64_Sym);
 }
 
-/* A library's header names its first byte of text where it has no entry: only programs begin there. */
-static bool is_program(const struct image *image)
+/* "mov %rsp,%rdi": what begins so is handed the arguments on the stack, as glibc's dynamic loader is. */
+static bool takes_stack(struct image *image, uint64_t vaddr)
+{
+	static const uint8_t mov_rsp_rdi[] = { 0x48, 0x89, 0xe7 };
+	const uint8_t *code = image_at(image, vaddr, sizeof(mov_rsp_rdi));
+
+	return code && !memcmp(code, mov_rsp_rdi, sizeof(mov_rsp_rdi));
+}
+
+/* A library's header names its first byte of text where it has no entry: only programs begin there, and their loader. */
+static bool is_program(struct image *image)
 {
 	struct symbolizer_image description;
 
 	if (image_find(image, ".interp"))
 		return true;
 	image_describe(image, &description);
-	return description.type == ET_EXEC;
+	return description.type == ET_EXEC || takes_stack(image, image_entry(image));
 }
 
 void unwind_starts_init(struct unwind_starts *starts, struct image *image)

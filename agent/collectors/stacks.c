@@ -24,11 +24,12 @@ static int add_copies(const struct host_view *view, struct metric_set *set)
 {
 	const struct { const char *outcome; uint64_t count; } outcomes[] = {
 		{ "finished", view->copies_finished },          { "useless", view->copies_useless },
+		{ "finished_slowly", view->copies_slow },       { "useless_slowly", view->copies_slow_useless },
 		{ "missing", view->copies_missing },            { "refused", view->copies_refused },
 		{ "limited", view->accounting.copies_limited }, { "ring_full", view->accounting.copies_full },
 	};
 	int error = metric_family_open(set, METRIC_COUNTER, "wick_stack_copies_total",
-				       "Stacks of processes not yet known: copied and then unwound, or why not.");
+				       "Stacks that were copied to be unwound later (slowly: by libunwind), or why not.");
 
 	for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
 		error = error ?: metric_add_count(set, outcomes[i].count, "outcome", outcomes[i].outcome, NULL);

@@ -23,8 +23,10 @@ struct knobs { /* `const volatile struct knobs knobs` in the kernel side's read-
 	__u32 cgroup_source; /* enum cgroup_source */
 	__u32 max_steps;
 	__u64 max_sample_ns;
+	__u32 referee_interval; /* one sample in so many is copied for agent/referee, 0: none */
+	__u32 pad;
 };
-ABI_SIZE(struct knobs, 16);
+ABI_SIZE(struct knobs, 24);
 
 /*
  * One per CPU and set, in the `counters` per-CPU array with SAMPLE_SETS entries. Cumulative; never reset.

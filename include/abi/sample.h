@@ -41,7 +41,6 @@ ABI_SIZE(struct sample_key, 48);
 #define SAMPLE_KTHREAD 1   /* no user side (in exec too, between two programs): an absent user stack is complete */
 #define SAMPLE_IN_KERNEL 2 /* taken in kernel mode */
 #define SAMPLE_SNAPSHOT 4  /* user_stack is the id of a copy (abi/snapshot.h); the frames under it are the fallback */
-#define SAMPLE_GAP 8       /* frames behind the first SAMPLE_INNER_FRAMES were left out */
 
 struct sample_value {
 	__u64 count;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * A copy of the user registers and of the innermost part of a stack, over the `snapshots` ring buffer, for samples
- * whose process, mapping or rows the kernel side did not know yet: agent/snapshot finishes the unwind. The sample
- * itself is counted as any other, under SAMPLE_SNAPSHOT and the copy's id in place of a hash.
+ * whose process, mapping or rows the kernel side did not know yet, or whose rule it cannot follow: agent/snapshot
+ * finishes the unwind. The sample itself is counted as any other, under SAMPLE_SNAPSHOT and the copy's id in place
+ * of a hash. One sample in knobs.referee_interval is copied although its stack was walked: agent/referee judges it.
  */
 #ifndef ABI_SNAPSHOT_H
 #define ABI_SNAPSHOT_H
@@ -11,11 +12,13 @@
 
 #define SNAPSHOT_BYTES 16384 /* of stack at most */
 #define SNAPSHOT_PIECE 4096  /* a read is all or nothing, so none crosses a page */
+#define SNAPSHOT_REFEREE_BYTES 122880 /* likewise, of copies under SNAPSHOT_REFEREE: a verdict wants the root */
 #define SNAPSHOT_REGISTERS 16
 #define SNAPSHOT_ID (1ULL << 63) /* in every id: none is 0 */
 
 #define SNAPSHOT_RATE 200     /* copies a second and CPU */
-#define SNAPSHOT_OLD_RATE 20  /* of these for unknown addresses in processes older than SNAPSHOT_YOUNG_NS */
+#define SNAPSHOT_OLD_RATE 20  /* of these for unknown addresses in processes older than SNAPSHOT_YOUNG_NS, or rules not followed */
+#define SNAPSHOT_REFEREE_RATE 20 /* those for the referee, beside the others */
 #define SNAPSHOT_YOUNG_NS 10000000000ULL
 #define SNAPSHOT_OLD_WAKES 4  /* and how many of the latter may wake the agent */
 #define SNAPSHOT_WAKE_NS 25000000ULL /* least time between two wakings of the agent for their sake */
@@ -35,10 +38,15 @@ struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u64 from; /* rsp, or a page above it: what a large frame reserved and never touched is not resident */
 	__u64 pc;
 	__u64 reg[SNAPSHOT_REGISTERS]; /* by DWARF number */
+	__u64 hash; /* SNAPSHOT_REFEREE: of the frames that were walked, as in sample_key.user_stack */
 	__u32 tgid;
 	__u32 bytes;
+	__u32 flags;
+	__u32 reason; /* enum reason: how the walk ended */
 	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
-ABI_SIZE(struct snapshot, 232);
+ABI_SIZE(struct snapshot, 248);
+
+#define SNAPSHOT_REFEREE 1 /* the sample is counted as any other; the copy is to find out whether its stack is right */
 
 #endif

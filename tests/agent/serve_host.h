@@ -6,11 +6,13 @@
 #include "fixture.h"
 #include "http_client.h"
 #include "metric.h"
+#include "referee_tally.h"
 #include "serve.h"
 
 struct served {
 	struct fixture fixture;
 	struct store *store;
+	struct referee_tally *tally;
 	struct serve *serve;
 	bool ready;
 	char error[512];
@@ -60,6 +62,7 @@ static int host_start(const struct serve_opts *opts)
 	host.ready = true;
 	host.store = store_new(&limits);
 	sources.store = host.store;
+	sources.tally = host.tally = tally_new();
 	sources.names = host.fixture.names;
 	sources.cgroups = host.fixture.cgroups;
 	status = serve_start(opts, &sources, &host.serve, host.error, sizeof(host.error));
@@ -75,6 +78,7 @@ static void host_stop(void)
 {
 	serve_stop(host.serve);
 	store_free(host.store);
+	tally_free(host.tally);
 	fixture_done(&host.fixture);
 	host.serve = NULL;
 }

@@ -50,6 +50,27 @@ static void answers_are_marked(void **state)
 	assert_string_equal(client_header("X-Content-Type-Options"), "nosniff");
 }
 
+static void status_lists_places(void **state)
+{
+	const struct referee_verdict right = { REFEREE_AGREE, 7, true }, wrong = { REFEREE_DISAGREE, 2, false };
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		tally_verdict(host.tally, i ? &right : &wrong);
+	tally_binary(host.tally, TALLY_BINARY, "/bin/\x1b[31m<right>", &right);
+	tally_binary(host.tally, TALLY_BINARY, "/bin/wrong", &wrong);
+	tally_place(host.tally, TALLY_UNFINISHED, &(struct tally_place){ "/lib/cut", 0x1234, REASON_NO_RULE, 55, 0 });
+	tally_place(host.tally, TALLY_PARTED, &(struct tally_place){ "/bin/wrong", 0xabc, REASON_NONE, 1, 0 });
+	assert_int_equal(client_get("/status"), 200);
+	assert_string_equal(client_header("Content-Type"), "text/plain; charset=utf-8");
+	assert_non_null(strstr(reply.body, "3, of which 2 agree and 2 reach the root"));
+	assert_non_null(strstr(reply.body, "         0          1          0  /bin/wrong\n"));
+	assert_non_null(strstr(reply.body, "        55  no_unwind_rule    0x1234              /lib/cut\n"));
+	assert_non_null(strstr(reply.body, "         1  none              0xabc               /bin/wrong\n"));
+	assert_true(strstr(reply.body, "/bin/wrong") < strstr(reply.body, "right>")); /* what is wrong comes first */
+	assert_null(strchr(reply.body, 0x1b));
+}
+
 static void ready_follows_the_agent(void **state)
 {
 	static const char *const paths[] = { "/-/ready", "/readyz" };
@@ -386,6 +407,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(answers_are_marked),
+		TEST(status_lists_places),
 		TEST(ready_follows_the_agent),
 		TEST(folded_is_what_was_stored),
 		TEST(profile_is_gzip_for_pprof),

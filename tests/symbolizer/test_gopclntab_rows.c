@@ -5,6 +5,7 @@
  */
 #include "now.h"
 #include "rule_words.h"
+#include "symbolizer/gopclntab.h"
 
 #include <dwarf.h>
 #include <elfutils/libdw.h>
@@ -72,7 +73,7 @@ static struct image *open_image(const char *name)
 }
 
 struct counts {
-	size_t equal, different, outermost, switches, signals;
+	size_t equal, different, outermost, switches, early, signals;
 };
 
 /* The depth by .debug_frame; -1: it says nothing there. */
@@ -91,7 +92,16 @@ static int64_t depth_at(Dwarf_CFI *cfi, uint64_t pc)
 	return depth;
 }
 
-static void compare(const struct table *table, Dwarf_CFI *cfi, uint64_t start, uint64_t end, struct counts *counts)
+/* Two that change stacks have no frame at all: they are jumped to, or begin a thread. */
+static bool is_frameless(const struct gopclntab *go, uint64_t pc)
+{
+	struct gopclntab_call call;
+
+	return gopclntab_find(go, pc, &call, 1) && (!strcmp(call.name, "gogo") || !strcmp(call.name, "runtime.clone"));
+}
+
+static void compare(const struct table *table, const struct gopclntab *go, Dwarf_CFI *cfi, uint64_t start, uint64_t end,
+		    struct counts *counts)
 {
 	char text[128];
 
@@ -102,7 +112,11 @@ static void compare(const struct table *table, Dwarf_CFI *cfi, uint64_t start, u
 		if (rule == UNWIND_RULE_OUTERMOST) {
 			counts->outermost++;
 		} else if (rule >> 14 == UNWIND_KIND_ESCAPE) {
-			counts->switches += table->escapes[rule & 0x3fff].cfa == UNWIND_CFA_SWITCH;
+			bool switches = table->escapes[rule & 0x3fff].cfa == UNWIND_CFA_SWITCH;
+
+			counts->switches += switches;
+			/* rbp is not the frame's before it is pushed, nor once it is popped */
+			counts->early += switches && depth == 8 && !is_frameless(go, pc);
 			counts->signals += table->escapes[rule & 0x3fff].cfa == UNWIND_CFA_SIGNAL;
 		} else if (depth > 0) {
 			/* beside the return address lies rbp, as soon as there is room for it */
@@ -122,6 +136,7 @@ static void check(const char *name, const char *oracle, struct counts *ret_count
 	struct image *image = open_image(name);
 	const struct image_section *text = image_find(image, ".text");
 	struct counts counts = { 0 };
+	struct gopclntab *go = NULL;
 	struct table table;
 	char path[128];
 	Dwarf *dwarf;
@@ -132,9 +147,11 @@ static void check(const char *name, const char *oracle, struct counts *ret_count
 	dwarf = dwarf_begin(fd, DWARF_C_READ);
 	assert_non_null(dwarf_getcfi(dwarf));
 	table_open(image, &table);
-	compare(&table, dwarf_getcfi(dwarf), text->vaddr, text->vaddr + text->size, &counts);
+	assert_int_equal(gopclntab_new(image, &go), 0);
+	compare(&table, go, dwarf_getcfi(dwarf), text->vaddr, text->vaddr + text->size, &counts);
 	print_message("%s: %zu bytes of text as by .debug_frame, %zu not; outermost %zu, switches %zu, signals %zu\n", name,
 		      counts.equal, counts.different, counts.outermost, counts.switches, counts.signals);
+	gopclntab_free(go);
 	table_close_both(&table, image);
 	dwarf_end(dwarf);
 	close(fd);
@@ -162,6 +179,7 @@ static void test_depths(void **state)
 		check("whole", "whole", &counts);
 		assert_true(counts.equal > 300000);
 		assert_true(counts.different * 10000 <= counts.equal);
+		assert_int_equal(counts.early, 0);
 		assert_true(counts.outermost > 10 && counts.switches > 100 && counts.signals > 0);
 		check("bare", "whole", &bare);
 		assert_memory_equal(&counts, &bare, sizeof(bare));

@@ -269,6 +269,23 @@ static void any_text_ends(void **state)
 	image_close(image);
 }
 
+/* Its entry point has no FDE, and what lies at its stack pointer is no return address. */
+static void the_loader_has_a_root(void **state)
+{
+	int fd = open("/lib64/ld-linux-x86-64.so.2", O_RDONLY | O_CLOEXEC);
+	struct image *image;
+	struct table table;
+
+	(void)state;
+	if (fd < 0)
+		skip(); /* another C library's */
+	assert_int_equal(image_open(fd, &image), 0);
+	close(fd);
+	table_open(image, &table);
+	assert_int_equal(table_find(&table, image_entry(image)), UNWIND_RULE_OUTERMOST);
+	table_close_both(&table, image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +293,7 @@ int main(void)
 		cmocka_unit_test(a_static_library_is_read_too),
 		cmocka_unit_test(musl_has_rules_up_to_its_root),
 		cmocka_unit_test(a_part_reads_as_the_whole),
+		cmocka_unit_test(the_loader_has_a_root),
 		cmocka_unit_test(any_text_ends),
 	};
 
