@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MAX_WANTS 4096
+#define TOGETHER 16U /* pages, a power of two, that are made at once */
 #define NS_PER_US 1000ULL
 
 struct publish_wants {
@@ -361,13 +362,41 @@ static size_t ask_image(struct publish *publish, size_t first, publish_wanted_fn
 	return end;
 }
 
+/* What calls each other lies together, and each page met later costs stacks until it is made: those around a wanted one
+ * are made with it while there is room. */
+static void want_around(struct publish *publish, uint32_t at)
+{
+	struct publish_dir dir = { 0 };
+	uint32_t first, last;
+
+	if (!publish_find_dir(publish, publish->slots[at].dir, &dir) || at - dir.at >= dir.pages)
+		return;
+	last = dir.first_page + dir.pages - 1;
+	first = (at - dir.at + dir.first_page) & ~(TOGETHER - 1);
+	last = first + TOGETHER - 1 < last ? first + TOGETHER - 1 : last;
+	for (first = first > dir.first_page ? first : dir.first_page; first <= last; first++)
+		publish_want_entry(publish, dir.at + first - dir.first_page);
+}
+
+static bool has_room(struct publish *publish)
+{
+	bool has;
+
+	pthread_mutex_lock(&publish->rows_lock);
+	has = publish->stats.row_bytes < publish->row_limit_bytes / 2;
+	pthread_mutex_unlock(&publish->rows_lock);
+	return has;
+}
+
 void publish_take_wanted(struct publish *publish, publish_wanted_fn *ask, void *context)
 {
 	struct publish_wants *wants = need_wants(publish);
 	uint64_t now_ns = clock_monotonic_ns();
 
-	if (!wants)
+	if (!wants || !wants->count)
 		return;
+	for (size_t i = 0, count = has_room(publish) ? wants->count : 0; i < count; i++)
+		want_around(publish, wants->items[i]);
 	qsort(wants->items, wants->count, sizeof(wants->items[0]), compare);
 	for (size_t i = 0; i < wants->count;)
 		i = ask_image(publish, i, ask, context, now_ns);

@@ -8,6 +8,7 @@
 #include "resolve_child.h"
 #include "resolve_spawn.h"
 #include "resolve_subject.h"
+#include "resolve_work.h"
 
 #include "base/clean.h"
 #include "base/clock.h"

@@ -5,6 +5,7 @@
  */
 #include "resolve_check.h"
 #include "resolve_subject.h"
+#include "resolve_work.h"
 
 #include <stdlib.h>
 

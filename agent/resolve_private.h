@@ -109,15 +109,6 @@ struct resolve {
 	_Alignas(8) char packet[SYMBOLIZER_PACKET];
 };
 
-/* resolve_work.c: children and what is asked of them */
-void work_step(struct resolve *resolve, uint64_t now_ns); /* gives every free child its next request */
-void work_answer(struct resolve *resolve, struct child *child, uint64_t now_ns); /* its socket is readable */
-void work_deadlines(struct resolve *resolve, uint64_t now_ns);
-void work_parent_died(struct resolve *resolve, uint64_t now_ns);
-void work_close_child(struct resolve *resolve, struct child *child);
-/* Those of the subject, of an image's those that were last asked for it; NULL: all. */
-void work_close_children(struct resolve *resolve, struct subject *subject, const struct image *image);
-
 /* resolve_frames.c: addresses out, lines in */
 size_t frames_compose(struct resolve *resolve, struct child *child, uint64_t *ret_addresses);
 void frames_give_back(struct resolve *resolve, struct child *child); /* the unanswered ones, to be asked again */

@@ -7,6 +7,7 @@
 #include "resolve_check.h"
 #include "resolve_jit.h"
 #include "resolve_subject.h"
+#include "resolve_work.h"
 
 #include "base/clean.h"
 #include "base/clock.h"

@@ -7,8 +7,9 @@
 #include "resolve_check.h"
 #include "resolve_child.h"
 #include "resolve_jit.h"
-#include "resolve_subject.h"
 #include "resolve_spawn.h"
+#include "resolve_subject.h"
+#include "resolve_work.h"
 
 #include "base/clean.h"
 #include "base/clock.h"

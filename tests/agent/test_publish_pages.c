@@ -4,6 +4,7 @@
 #include "publish_fixture.h"
 
 #define SPAN 40 /* pages from 5 on */
+#define FIRST 11 /* pages 5 to 15: made together, as 16 to 31 and 32 to 44 */
 
 static struct asked {
 	uint32_t image, pages[64];
@@ -84,12 +85,14 @@ static void pages_are_built_when_wanted(void **state)
 	want(f, dir + 7);
 	want(f, dir + 6);
 	want(f, other + 5);
-	assert_int_equal(take_wanted(f), 4);
+	assert_int_equal(take_wanted(f), 2 * FIRST);
 	assert_int_equal(asked.calls, 2);
-	assert_int_equal(publish_pending(f->publish), 4);
+	for (uint32_t i = 0; i < 2 * FIRST; i++)
+		assert_int_equal(asked.pages[i], 5 + i % FIRST);
+	assert_int_equal(publish_pending(f->publish), 2 * FIRST);
 	assert_int_equal(take_wanted(f), 0);
 	answer(f, 3, (uint32_t[]){ 5, 6, 7 }, 3);
-	assert_int_equal(publish_pending(f->publish), 1);
+	assert_int_equal(publish_pending(f->publish), 2 * FIRST - 3);
 	assert_int_equal(read_page(f, dir + 5).chunk, 1);
 	assert_int_equal(read_page(f, dir + 5).mark, 1);
 	assert_int_equal(read_page(f, dir + 6).chunk, 0); /* asked for, and has no rows */
@@ -103,10 +106,27 @@ static void pages_are_built_when_wanted(void **state)
 	assert_int_equal(read_page(f, dir + 5).offset, index);
 	publish_get_stats(f->publish, &stats);
 	assert_int_equal(stats.pages, 2);
-	assert_int_equal(stats.wanted_pages, 4);
+	assert_int_equal(stats.wanted_pages, 2 * FIRST);
 	assert_int_equal(stats.built_pages, 2);
 	assert_true(stats.longest_wait_ns > 0 && stats.longest_wait_ns < 10 * NS_PER_S);
 	assert_int_equal(stats.row_bytes, sizeof(struct block5) + sizeof(((struct image_file *)0)->seven));
+}
+
+static void neighbours_are_made_while_there_is_room(void **state)
+{
+	struct fixture *f = need(state);
+	uint32_t dir = big_image(f, 3);
+
+	answer(f, 3, (uint32_t[]){ 17 }, 1); /* it has no rows: nobody asks again */
+	want(f, dir + 31);
+	want(f, dir + 44);
+	assert_int_equal(take_wanted(f), 15 + 13);
+	for (uint32_t i = 0; i < 15 + 13; i++)
+		assert_int_equal(asked.pages[i], i ? 17 + i : 16);
+	f->publish->stats.row_bytes += f->publish->row_limit_bytes / 2;
+	want(f, dir + 9);
+	assert_int_equal(take_wanted(f), 1);
+	f->publish->stats.row_bytes -= f->publish->row_limit_bytes / 2;
 }
 
 static void the_hosts_unwinder_wants_pages_too(void **state)
@@ -119,11 +139,9 @@ static void the_hosts_unwinder_wants_pages_too(void **state)
 		assert_int_equal(publish_find_rule(f->publish, dir, 0x50140, &rule), REASON_NO_TABLE);
 	publish_want(f->publish, dir, 0x70000);
 	publish_want(f->publish, dir, 0x40000); /* outside */
-	assert_int_equal(take_wanted(f), 2);
+	assert_int_equal(take_wanted(f), FIRST);
 	assert_int_equal(asked.image, 3);
-	assert_int_equal(asked.pages[0], 5);
-	assert_int_equal(asked.pages[1], 7);
-	answer(f, 3, asked.pages, 2);
+	answer(f, 3, asked.pages, FIRST);
 	assert_int_equal(publish_find_rule(f->publish, dir, 0x50140, &rule), REASON_NONE);
 	assert_int_equal(publish_find_rule(f->publish, dir, 0x7abcd, &rule), REASON_NONE);
 }
@@ -131,19 +149,19 @@ static void the_hosts_unwinder_wants_pages_too(void **state)
 static void what_fails_is_asked_for_again_later(void **state)
 {
 	struct fixture *f = need(state);
-	uint32_t dir = big_image(f, 3), page = 5;
+	uint32_t dir = big_image(f, 3);
 	struct publish_dir *known;
 	struct publish_stats stats;
 
 	want(f, dir + 5);
 	asked.result = -ENOMEM;
-	assert_int_equal(take_wanted(f), 1);
+	assert_int_equal(take_wanted(f), FIRST);
 	asked.result = 0;
 	assert_int_equal(publish_pending(f->publish), 0);
 	assert_int_equal(read_page(f, dir + 5).mark, 0);
 	want(f, dir + 5);
-	assert_int_equal(take_wanted(f), 1);
-	publish_pages(f->publish, 3, &page, 1, -1, NULL);
+	assert_int_equal(take_wanted(f), FIRST);
+	publish_pages(f->publish, 3, asked.pages, FIRST, -1, NULL);
 	assert_int_equal(read_page(f, dir + 5).chunk, UNWIND_PAGE_NOT_BUILT);
 	assert_int_equal(read_page(f, dir + 5).mark, 0);
 	want(f, dir + 5);
@@ -152,9 +170,9 @@ static void what_fails_is_asked_for_again_later(void **state)
 	known = hmap_find(&f->publish->dirs, &dir);
 	known->again_ns = 0;
 	want(f, dir + 5);
-	assert_int_equal(take_wanted(f), 1);
+	assert_int_equal(take_wanted(f), FIRST);
 	publish_get_stats(f->publish, &stats);
-	assert_int_equal(stats.failed_pages, 1);
+	assert_int_equal(stats.failed_pages, FIRST);
 }
 
 static void too_many_wishes_are_heard_again(void **state)
@@ -173,7 +191,7 @@ static void too_many_wishes_are_heard_again(void **state)
 	(void)publish_receive(f->publish, &wish, sizeof(wish) - 1);
 	assert_int_equal(take_wanted(f), 1);
 	want(f, dir + 6);
-	assert_int_equal(take_wanted(f), 1);
+	assert_int_equal(take_wanted(f), FIRST - 1);
 	assert_int_equal(asked.pages[0], 6);
 }
 
@@ -290,6 +308,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(pages_are_built_when_wanted),
+		TEST(neighbours_are_made_while_there_is_room),
 		TEST(the_hosts_unwinder_wants_pages_too),
 		TEST(what_fails_is_asked_for_again_later),
 		TEST(too_many_wishes_are_heard_again),
