@@ -4,6 +4,7 @@
  * the checked answer, gives lines to names.
  */
 #include "resolve_child.h"
+#include "resolve_frames.h"
 #include "resolve_jit.h"
 #include "resolve_subject.h"
 

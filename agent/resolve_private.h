@@ -109,10 +109,5 @@ struct resolve {
 	_Alignas(8) char packet[SYMBOLIZER_PACKET];
 };
 
-/* resolve_frames.c: addresses out, lines in */
-size_t frames_compose(struct resolve *resolve, struct child *child, uint64_t *ret_addresses);
-void frames_give_back(struct resolve *resolve, struct child *child); /* the unanswered ones, to be asked again */
-void frames_give_up(struct resolve *resolve, struct child *child, enum symbol_source reason);
-int frames_take(struct resolve *resolve, struct child *child, size_t bytes, bool *ret_more);
 
 #endif

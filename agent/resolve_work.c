@@ -6,6 +6,7 @@
  */
 #include "resolve_check.h"
 #include "resolve_child.h"
+#include "resolve_frames.h"
 #include "resolve_jit.h"
 #include "resolve_spawn.h"
 #include "resolve_subject.h"
@@ -41,6 +42,7 @@ void work_close_child(struct resolve *resolve, struct child *child)
 	child->op = 0;
 }
 
+/* Those of the subject that were last asked for the image; NULL: all. */
 void work_close_children(struct resolve *resolve, struct subject *subject, const struct image *image)
 {
 	for (size_t lane = 0; lane < LANE_COUNT; lane++)

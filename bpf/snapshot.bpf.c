@@ -50,13 +50,14 @@ static __always_inline int is_old(const struct walk *walk)
 }
 
 /* A process nobody knows yet must not wait for its table until the agent wakes up by itself. Not worth a waking is each
- * of the copies that come with many of them, nor what stays unknown for ever. */
+ * of the copies that come with many of them, nor what stays unknown for ever, nor one that has its table. */
 static __always_inline __u64 wake_or_not(const struct snapshot_scratch *scratch, const struct walk *walk)
 {
 	volatile __u64 *wake_ns = &copies_wake_ns;
 	__u64 now = walk->value.last_ns;
 
-	if ((now < *wake_ns || (is_old(walk) && scratch->old_copies > SNAPSHOT_OLD_WAKES)) &&
+	if ((now < *wake_ns || walk->reason == REASON_STALE_MAPPING ||
+	     (is_old(walk) && scratch->old_copies > SNAPSHOT_OLD_WAKES)) &&
 	    bpf_ringbuf_query(&snapshots, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&snapshots, BPF_RB_RING_SIZE) / 2)
 		return BPF_RB_NO_WAKEUP;
 	*wake_ns = now + SNAPSHOT_WAKE_NS;
@@ -185,8 +186,7 @@ static long note_area(struct task_struct *task, struct vm_area_struct *vma, stru
 	return 0;
 }
 
-/* The kernel answers one such question a run, if nobody is changing the mappings now: the end of a thread's stack is
- * not asked then. */
+/* The kernel answers one such question a run, if nobody is changing the mappings now: where a stack ends comes first. */
 static __always_inline void ask_area(struct snapshot_area *area, const struct walk *walk)
 {
 	struct area_search search = { .area = area };
@@ -224,7 +224,6 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	}
 	snapshot = &scratch->snapshot;
 	describe(snapshot, walk, next_id(scratch));
-	ask_area(&snapshot->area, walk);
 	copying.snapshot = snapshot;
 	copying.end = snapshot->from + bytes_wanted(snapshot->from, snapshot->start_stack, SNAPSHOT_BYTES);
 	bpf_loop(PIECES(SNAPSHOT_BYTES), copy_short, &copying, 0);
@@ -232,6 +231,7 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	UNWIND_HIDE(done);
 	if (done > SNAPSHOT_BYTES)
 		return 0;
+	ask_area(&snapshot->area, walk);
 	if (bpf_ringbuf_output(&snapshots, snapshot, sizeof(*snapshot) + done, wake_or_not(scratch, walk))) {
 		counted->snapshots_full++;
 		return 0;

@@ -259,6 +259,24 @@ static void what_was_resolved_is_not_resolved_again(void **state)
 	assert_false(frame_after(bench, NULL, 1, 0).exact);
 }
 
+/* Its process is still there, no window has it: what is remembered must not lead to what has its number. */
+static void a_frame_that_was_given_back_is_made_anew(void **state)
+{
+	struct bench *bench = *state;
+	struct names_frame before = frame_after(bench, NULL, 1, 0), after;
+	uint32_t image, id;
+	uint64_t address;
+
+	assert_int_equal(names_take_unasked(bench->names, 1, &image, &id, &address), 1);
+	names_set_lines(bench->names, id, SYMBOL_NO_SYMBOL, NULL, 0);
+	assert_int_equal(names_recycle_begin(bench->names), 0);
+	assert_int_equal(names_recycle_end(bench->names, 1000), 1);
+	after = frame_after(bench, NULL, 1, 0);
+	assert_int_equal(cache_hits(bench), 0);
+	assert_int_equal(after.image, before.image);
+	assert_int_equal(after.address, before.address);
+}
+
 static void another_file_at_the_address_is_another_frame(void **state)
 {
 	struct bench *bench = *state;
@@ -372,6 +390,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_unfinished_stack_ends_in_its_reason, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_sample_belongs_to_the_program_of_its_time, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(what_was_resolved_is_not_resolved_again, bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(a_frame_that_was_given_back_is_made_anew, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(another_file_at_the_address_is_another_frame, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_kernel_symbol_that_came_later_names_its_frame, bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(what_may_be_of_the_mapping_before_is_not_named, bench_setup, bench_teardown),

@@ -160,7 +160,7 @@ static void what_has_no_room_says_so(void **state)
 	struct process_stats stats;
 
 	for (uint64_t i = 0; i < PROCESS_IMAGE_LIMIT + 10; i++)
-		map(f, 100 + i, PARENT + (uint32_t)(i / 1000), 0x1000 + i % 1000 * 0x1000, 0x2000 + i % 1000 * 0x1000, 0,
+		map(f, 100 + i, PARENT + (uint32_t)(i / 1000), (i % 1000 + 1) * 0x1000, (i % 1000 + 2) * 0x1000, 0,
 		    1000 + i, "/x");
 	process_table_get_stats(f->table, &stats);
 	assert_int_equal(stats.refused_images, 10);

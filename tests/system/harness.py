@@ -247,7 +247,10 @@ def workload(argv, **keywords):
 
 def truth(process, timeout=120):
     """What a workload said at its end."""
-    return json.loads(process.communicate(timeout=timeout)[0].strip().splitlines()[-1])
+    said = process.communicate(timeout=timeout)[0].strip().splitlines()
+    if not said:
+        raise RuntimeError(f"{process.args[0]} ended with {process.returncode} and said nothing")
+    return json.loads(said[-1])
 
 
 def cpu_seconds(pid):

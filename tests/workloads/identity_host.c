@@ -119,7 +119,8 @@ static int find_text(struct dl_phdr_info *info, size_t size, void *data)
 		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
 		char *at = (char *)(info->dlpi_addr + (header->p_vaddr & ~4095UL));
 
-		if (header->p_type != PT_LOAD || !(header->p_flags & PF_X) || (size_t)(text->at - at) >= header->p_memsz)
+		if (header->p_type != PT_LOAD || !(header->p_flags & PF_X) ||
+		    (size_t)(text->at - at) >= header->p_memsz)
 			continue;
 		text->enter = (size_t)(text->at - at);
 		text->at = at;
@@ -139,7 +140,8 @@ static int move(double end, double rate, int count, char **paths)
 	for (int i = 0; i < count; i++) {
 		void *library = dlopen(paths[i], RTLD_NOW | RTLD_LOCAL);
 
-		texts[i] = (struct text){ .path = paths[i], .at = library ? (char *)find_enter(library, paths[i]) : NULL };
+		texts[i].path = paths[i];
+		texts[i].at = library ? (char *)find_enter(library, paths[i]) : NULL;
 		if (!texts[i].at || !dl_iterate_phdr(find_text, &texts[i]))
 			return 1;
 	}
