@@ -75,7 +75,7 @@ void frame_cache_add(struct frame_cache *cache, uint64_t owner, uint64_t address
 void frame_cache_settle(struct frame_cache *cache)
 {
 	if (!++cache->turn) { /* after 136 years of seconds */
-		frame_cache_clear(cache);
+		memset(cache->slots, 0, sizeof(cache->slots));
 		cache->turn = 1;
 	}
 	pthread_mutex_lock(&cache->lock);

@@ -23,8 +23,7 @@
 #define PUBLISH_VERIFY_MS 50
 #define PUBLISH_NO_PAGES 64 /* the directory's first entries stay empty: text that has no rows points there */
 
-/* A window into an mmapable map, open only while it is needed: what stays mapped counts twice, as memory of the map
- * and of the agent. */
+/* A window into an mmapable map. What stays mapped counts twice, as memory of the map and of the agent. */
 struct publish_view {
 	char *data;
 	void *base;
@@ -59,15 +58,14 @@ struct publish_entry { /* process->published */
 	uint64_t from_ns;
 	struct publish_range *range; /* NULL: nothing is mapped */
 	struct unwind_process value;
-	bool live;          /* this generation was put into the kernel's map */
+	bool live; /* this generation was put into the kernel's map */
 	uint64_t verify_ns; /* look once more whether it is still there; 0: no need */
 	LIST_ENTRY(publish_entry) link;
 	TAILQ_ENTRY(publish_entry) verify_link;
 };
 
 struct publish_dir { /* which pages of text a `dir` speaks for */
-	uint32_t dir, first_page, pages;
-	uint32_t at; /* of its entries in the directory */
+	uint32_t dir, first_page, pages, at; /* at: of its entries in the directory */
 	uint32_t image, escapes; /* escapes: how many it brought into the common table */
 	uint64_t again_ns;       /* its pages are not asked for before */
 };

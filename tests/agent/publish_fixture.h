@@ -5,7 +5,6 @@
 
 #include "base/clean.h"
 #include "base/clock.h"
-#include "publish.h"
 #include "publish_private.h"
 
 #include <bpf/bpf.h>
