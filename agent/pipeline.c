@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define AWAIT_IMAGES_MS 100  /* what copies of stacks may wait for the files of a program never met before */
+#define AWAIT_IMAGES_MS 300  /* what copies of stacks may wait for the files of a program never met before */
 #define AWAIT_TICK_MS 25     /* and how long a ring that copies fill up meanwhile is left alone */
 #define AWAIT_CHECKS_MS 300  /* what all samples of a file may wait for somebody to see that it is what it was */
 #define TRIM_SECONDS 30      /* what a burst of processes left free in the heap goes back to the kernel this often */

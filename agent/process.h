@@ -94,6 +94,8 @@ bool process_mapping_vaddr(const struct process_mapping *mapping, uint64_t addre
 /* The kernel has [start, end) of that file there, whatever the events told: text moves without one. */
 void process_table_found(struct process_table *table, uint32_t pid, uint64_t at_ns, uint64_t address,
 			 const struct process_found *found);
+/* Whether its file may have other bytes than those that the image was read from. */
+bool process_mapping_doubted(const struct process_mapping *mapping);
 /* Whether some of `count` samples of this slice, the newest of which met this mapping, may have met the one before,
  * or other bytes than those that its image was read from. */
 bool process_mapping_mixed(const struct process_table *table, const struct process_mapping *mapping, uint64_t count);

@@ -182,9 +182,14 @@ void process_table_found(struct process_table *table, uint32_t pid, uint64_t at_
 		process_entry_mark(table, entry);
 }
 
+bool process_mapping_doubted(const struct process_mapping *mapping)
+{
+	return mapping->image->doubted && mapping->since_ns >= ((const struct image_entry *)mapping->image)->doubted_ns;
+}
+
 bool process_mapping_mixed(const struct process_table *table, const struct process_mapping *mapping, uint64_t count)
 {
-	if (mapping->image->doubted && mapping->since_ns >= ((const struct image_entry *)mapping->image)->doubted_ns)
+	if (process_mapping_doubted(mapping))
 		return true;
 	return mapping->recycled && count > 1 && mapping->since_ns + LAG_NS > table->keep_from_ns;
 }

@@ -52,7 +52,8 @@ static enum reason find_rule(const struct host_walk *walk, uint64_t pc, uint16_t
 	uint64_t bias;
 	enum reason reason;
 
-	if (image->anonymous || !image->has_table || image->doubted || !process_mapping_bias(walk->mapping, &bias))
+	if (image->anonymous || !image->has_table || process_mapping_doubted(walk->mapping) ||
+	    !process_mapping_bias(walk->mapping, &bias))
 		return REASON_NO_TABLE;
 	reason = walk->rules->find_rule(walk->rules->context, image->dir, pc - bias, ret_rule);
 	return reason || *ret_rule != UNWIND_RULE_NONE ? reason : REASON_NO_RULE;

@@ -13,6 +13,7 @@
 #define SANDBOX_SHORT_CPU_S 1   /* the same for a short one */
 #define SANDBOX_SHORT_WALL_S 3
 #define SANDBOX_CPU_LIFE_S 600  /* of CPU in a child's life */
+#define SANDBOX_CPU_URGENT_S 1  /* of it ahead of the host's own work, for a child that samples wait for */
 #define SANDBOX_FILE_BYTES (128ULL << 20) /* what a child may write to a table */
 #define SANDBOX_MEMORY_BYTES (256ULL << 20) /* where the agent said nothing */
 #define SANDBOX_MAPPED_BYTES (4ULL << 30) /* address space beyond that, for the files mapped read-only */

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -328,6 +329,29 @@ static int act_loop(void)
 	return 0;
 }
 
+static int act_hurry(void)
+{
+	uint64_t start = clock_monotonic_ns();
+
+	if (getpriority(PRIO_PROCESS, 0) >= 0)
+		return 1;
+	while (getpriority(PRIO_PROCESS, 0) < 0 && clock_monotonic_ns() - start < 60 * NS_PER_S)
+		;
+	if (getpriority(PRIO_PROCESS, 0))
+		return 2;
+	return setpriority(PRIO_PROCESS, 0, -5) ? 0 : 3;
+}
+
+/* What samples wait for goes first, but not for long, and not again. */
+static void test_hurry_ends(void **state)
+{
+	(void)state;
+	if (setpriority(PRIO_PROCESS, 0, -5))
+		skip();
+	assert_int_equal(caged(act_hurry), 0);
+	assert_int_equal(setpriority(PRIO_PROCESS, 0, 0), 0);
+}
+
 static void test_cage_from_inside(void **state)
 {
 	(void)state;
@@ -360,6 +384,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_privileges_are_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_children_die_with_the_parent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense_ends_one_child, setup, teardown),
+		cmocka_unit_test(test_hurry_ends),
 		cmocka_unit_test(test_cage_from_inside),
 		cmocka_unit_test(test_endless_request_ends),
 	};
