@@ -105,6 +105,8 @@ bool process_mapping_misread(const struct process *process, const struct process
  * one given. */
 struct process_image *process_jit_image(struct process_table *table, struct process *process,
 					struct process_image *anonymous);
+/* The first mapping that ends after the address. */
+size_t process_mapping_after(const struct process *process, uint64_t address);
 /* pc - bias == ELF virtual address for this mapping; false: segments unknown. */
 bool process_mapping_bias(const struct process_mapping *mapping, uint64_t *ret_bias);
 void process_table_follow(struct process_table *table, uint32_t pid); /* wick record -- COMMAND */

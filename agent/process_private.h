@@ -75,8 +75,6 @@ bool process_mapping_insert(struct process_table *table, struct process_entry *e
 			    const struct process_mapping *mapping);
 /* From /proc, at one of the next ticks; not again for a while. */
 void process_mapping_reread(struct process_table *table, struct process_entry *entry, uint64_t now_ns);
-/* The first mapping that ends after the address. */
-size_t process_mapping_after(const struct process *process, uint64_t address);
 
 /* process_scan.c */
 struct maps_line {

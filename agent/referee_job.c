@@ -13,20 +13,12 @@
 
 static const struct process_mapping *mapping_of(const struct process *process, uint64_t address, size_t *ret_index)
 {
-	size_t low = 0, high = process->mapping_count;
+	size_t at = process_mapping_after(process, address);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (process->mappings[middle].end > address)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	if (low == process->mapping_count || process->mappings[low].start > address)
+	if (at == process->mapping_count || process->mappings[at].start > address)
 		return NULL;
-	*ret_index = low;
-	return &process->mappings[low];
+	*ret_index = at;
+	return &process->mappings[at];
 }
 
 static uint32_t add_file(struct referee_job *job, const struct process *process, const struct process_mapping *mapping)

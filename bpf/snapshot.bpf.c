@@ -149,6 +149,7 @@ static __always_inline void describe(struct snapshot *snapshot, const struct wal
 	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
 	snapshot->from = walk->regs.reg[UNWIND_RSP];
 	snapshot->bytes = snapshot->flags = 0;
+	__builtin_memset(&snapshot->area, 0, sizeof(snapshot->area)); /* a place in the ring has another's */
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
 }
@@ -193,7 +194,6 @@ static __always_inline void ask_area(struct snapshot_area *area, const struct wa
 	__u32 last = walk->depth - 1;
 	__u64 frame;
 
-	__builtin_memset(area, 0, sizeof(*area));
 	if (walk->reason != REASON_NO_MAPPING && walk->reason != REASON_STALE_MAPPING)
 		return;
 	UNWIND_HIDE(last);
