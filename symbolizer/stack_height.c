@@ -15,6 +15,9 @@
 #define STATE_BITS 10
 #define MAX_STATES (1U << STATE_BITS) /* distinct ones in a window; hand-written code has the most, some hundred */
 #define STATE_SLOTS (2 * MAX_STATES)
+/* Windows so long are vector code, whose instructions have five bytes and more, and few are led to. */
+#define MAX_PENDING (STACK_HEIGHT_WINDOW / 8)
+#define MAX_REACHED (STACK_HEIGHT_WINDOW / 4)
 #define ALIGNMENT 16 /* of functions, where the compiler aligns them at all */
 #define RESTORER_BYTES 9
 
@@ -31,6 +34,7 @@ struct flow {
 	struct stack_state states[MAX_STATES];
 	uint32_t state_count;
 	uint16_t slots[STATE_SLOTS]; /* 1 + state, by hash */
+	uint32_t room;              /* of `pending`; what finds none is met again by follow_rest */
 	uint32_t sure, later, done; /* entries of `pending`: a stack from below, a queue from above */
 	uint32_t *pending;          /* offset << STATE_BITS | state */
 	bool trial, conflict;       /* what is reached may be taken back; it cannot be right */
@@ -73,11 +77,17 @@ static bool is_inside(const struct flow *flow, int64_t offset)
 	return offset >= 0 && offset < flow->input->size;
 }
 
-static void reach(struct flow *flow, uint32_t offset, uint32_t state)
+/* False: a trial has grown too long to be taken back, which it is then. */
+static bool reach(struct flow *flow, uint32_t offset, uint32_t state)
 {
+	if (flow->trial && flow->tried == MAX_REACHED) {
+		flow->conflict = true;
+		return false;
+	}
 	flow->at[offset] = (uint16_t)(state + 1);
 	if (flow->trial)
 		flow->reached[flow->tried++] = offset;
+	return true;
 }
 
 /* Two paths that meet must agree. */
@@ -90,21 +100,22 @@ static void check_meeting(struct flow *flow, uint32_t offset, uint32_t index)
 
 static void go_to(struct flow *flow, int64_t offset, uint32_t state)
 {
-	if (!is_inside(flow, offset) || flow->sure + flow->later >= flow->input->size)
+	if (!is_inside(flow, offset) || flow->sure + flow->later >= flow->room)
 		return;
 	if (flow->at[offset]) {
 		check_meeting(flow, (uint32_t)offset, state);
 		return;
 	}
-	reach(flow, (uint32_t)offset, state);
-	flow->pending[flow->sure++] = (uint32_t)offset << STATE_BITS | state;
+	if (reach(flow, (uint32_t)offset, state))
+		flow->pending[flow->sure++] = (uint32_t)offset << STATE_BITS | state;
 }
 
 /* Where a function may begin right behind a call, the call is taken for the end of the one before. */
 static void go_later(struct flow *flow, int64_t offset, uint32_t state)
 {
-	if (is_inside(flow, offset) && !flow->at[offset] && !has_bit(flow->likely, (uint32_t)offset) && flow->sure + flow->later < flow->input->size)
-		flow->pending[flow->input->size - 1 - flow->later++] = (uint32_t)offset << STATE_BITS | state;
+	if (is_inside(flow, offset) && !flow->at[offset] && !has_bit(flow->likely, (uint32_t)offset) &&
+	    flow->sure + flow->later < flow->room)
+		flow->pending[flow->room - 1 - flow->later++] = (uint32_t)offset << STATE_BITS | state;
 }
 
 static void add_start(struct flow *flow, int64_t offset, uint32_t state)
@@ -189,9 +200,8 @@ static void follow(struct flow *flow, uint32_t offset, uint32_t index, bool behi
 			return;
 		}
 		behind_call &= instruction.kind == X86_NOP && !input->named;
-		if (behind_call && is_aligned(input, offset))
+		if ((behind_call && is_aligned(input, offset)) || !reach(flow, offset, index))
 			return;
-		reach(flow, offset, index);
 	}
 }
 
@@ -231,7 +241,7 @@ static void follow_all(struct flow *flow)
 {
 	follow_sure(flow, false);
 	while (flow->done < flow->later) {
-		uint32_t entry = flow->pending[flow->input->size - 1 - flow->done++];
+		uint32_t entry = flow->pending[flow->room - 1 - flow->done++];
 
 		if (!flow->at[entry >> STATE_BITS])
 			try(flow, entry >> STATE_BITS, entry & (MAX_STATES - 1), true);
@@ -350,13 +360,16 @@ static void give_rows(const struct flow *flow, cfi_row_fn *row, void *context)
 
 int stack_height_run(const struct stack_height *input, cfi_row_fn *row, void *context)
 {
+	const uint32_t room = input->size < MAX_PENDING ? input->size : MAX_PENDING;
+	const uint32_t reached_room = input->size < MAX_REACHED ? input->size : MAX_REACHED;
 	auto_free struct flow *flow = calloc(1, sizeof(*flow));
-	auto_free uint32_t *pending = calloc(input->size, sizeof(*pending));
-	auto_free uint32_t *reached = calloc(input->size, sizeof(*reached));
+	auto_free uint32_t *pending = calloc(room, sizeof(*pending));
+	auto_free uint32_t *reached = calloc(reached_room, sizeof(*reached));
 
 	if (!flow || !pending || !reached)
 		return -ENOMEM;
 	flow->input = input;
+	flow->room = room;
 	flow->pending = pending;
 	flow->reached = reached;
 	for (size_t i = 0; i < STATES_FIXED; i++)

@@ -32,10 +32,10 @@ struct unwind_pages {
 	struct full_row rows[UNWIND_MAX_PAGE_ROWS];
 	uint16_t palette[UNWIND_MAX_PALETTE];
 	uint32_t palette_count;
-	uint16_t in_palette[1U << 16]; /* rule -> index + 1, 0: not there */
-	struct unwind_escape escapes[UNWIND_MAX_ESCAPES];
+	uint8_t palette_place[1U << 16]; /* rule -> index, if the palette has it there */
+	struct unwind_escape *escapes;
 	uint16_t escape_slots[ESCAPE_SLOTS]; /* index + 1 */
-	uint32_t escape_count;
+	uint32_t escape_count, escape_capacity;
 	uint16_t none; /* the rule of the escape UNWIND_CFA_NONE, 0: not made yet */
 	struct unwind_file_page *list; /* offsets count from the first block until the end */
 	uint32_t page_count, page_capacity;
@@ -62,6 +62,7 @@ void unwind_pages_free(struct unwind_pages *pages)
 {
 	if (!pages)
 		return;
+	free(pages->escapes);
 	free(pages->list);
 	free(pages);
 }
@@ -111,26 +112,23 @@ static struct unwind_file_page *add_page(struct unwind_pages *pages)
 	return &pages->list[pages->page_count++];
 }
 
+static bool in_palette(const struct unwind_pages *pages, uint16_t rule)
+{
+	uint8_t place = pages->palette_place[rule];
+
+	return place < pages->palette_count && pages->palette[place] == rule;
+}
+
 /* The last place is kept for "cannot be said", which stands for all rules that come too late. */
 static uint8_t palette_index(struct unwind_pages *pages, uint16_t rule)
 {
-	if (!pages->in_palette[rule] && pages->palette_count >= UNWIND_MAX_PALETTE - 1) {
+	if (!in_palette(pages, rule) && pages->palette_count >= UNWIND_MAX_PALETTE - 1)
 		rule = unwind_pages_unsupported(pages);
-		if (pages->in_palette[rule])
-			return (uint8_t)(pages->in_palette[rule] - 1);
-	}
-	if (!pages->in_palette[rule]) {
+	if (!in_palette(pages, rule)) {
+		pages->palette_place[rule] = (uint8_t)pages->palette_count;
 		pages->palette[pages->palette_count++] = rule;
-		pages->in_palette[rule] = (uint16_t)pages->palette_count;
 	}
-	return (uint8_t)(pages->in_palette[rule] - 1);
-}
-
-static void clear_palette(struct unwind_pages *pages)
-{
-	for (uint32_t i = 0; i < pages->palette_count; i++)
-		pages->in_palette[pages->palette[i]] = 0;
-	pages->palette_count = 0;
+	return pages->palette_place[rule];
 }
 
 /* The page as a block; its size in bytes. */
@@ -138,7 +136,7 @@ static size_t write_block(struct unwind_pages *pages, uint16_t *block)
 {
 	uint32_t row = 0, first;
 
-	clear_palette(pages);
+	pages->palette_count = 0;
 	for (uint32_t i = 0; i < pages->row_count; i++)
 		pages->rows[i].rule = palette_index(pages, pages->rows[i].rule);
 	first = UNWIND_HEAD + pages->palette_count;
@@ -240,6 +238,17 @@ void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
 
 static uint16_t add_escape(struct unwind_pages *pages, const struct unwind_escape *escape)
 {
+	if (pages->escape_count == pages->escape_capacity) {
+		uint32_t wanted = pages->escape_capacity ? pages->escape_capacity * 2 : 64;
+		void *bigger = reallocarray(pages->escapes, wanted, sizeof(*pages->escapes));
+
+		if (!bigger) {
+			pages->error = -ENOMEM;
+			return UNWIND_RULE_NONE;
+		}
+		pages->escapes = bigger;
+		pages->escape_capacity = wanted;
+	}
 	pages->escapes[pages->escape_count] = *escape;
 	return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, pages->escape_count++);
 }
@@ -259,6 +268,7 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 	uint64_t hash = 0;
 	uint32_t words[sizeof(*escape) / 4];
 	uint32_t slot;
+	uint16_t rule;
 
 	memcpy(words, escape, sizeof(words));
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -272,8 +282,10 @@ uint16_t unwind_pages_escape(struct unwind_pages *pages, const struct unwind_esc
 	}
 	if (pages->escape_count >= UNWIND_MAX_ESCAPES - !pages->none)
 		return unwind_pages_unsupported(pages);
-	pages->escape_slots[slot] = (uint16_t)(pages->escape_count + 1);
-	return add_escape(pages, escape);
+	rule = add_escape(pages, escape);
+	if (rule != UNWIND_RULE_NONE)
+		pages->escape_slots[slot] = (uint16_t)pages->escape_count;
+	return rule;
 }
 
 bool unwind_pages_full(const struct unwind_pages *pages)

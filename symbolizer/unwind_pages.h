@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define UNWIND_PAGES_BUFFER (1U << 18)
+#define UNWIND_PAGES_BUFFER (1U << 17)
 
 struct unwind_pages;
 
