@@ -131,8 +131,7 @@ int drain_switch(struct drain *drain, uint64_t *ret_from_ns, uint64_t *ret_to_ns
 	uint32_t zero = 0, next = 1 - drain->active;
 	uint64_t now;
 
-	if (bpf_map_update_elem(loader_map_fd(drain->loader, LOADER_CONTROL), &zero, &next, BPF_ANY))
-		return -errno;
+	loader_activate(drain->loader, next);
 	now = clock_monotonic_ns();
 	drain->active = next;
 	*ret_from_ns = drain->since_ns;

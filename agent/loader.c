@@ -38,7 +38,7 @@ struct loader {
 
 static const char *const map_names[LOADER_MAP_COUNT] = {
 	[LOADER_COUNTS_A] = "counts_a", [LOADER_COUNTS_B] = "counts_b", [LOADER_STACKS_A] = "stacks_a",
-	[LOADER_STACKS_B] = "stacks_b", [LOADER_CONTROL] = "control", [LOADER_GRACE] = "grace",
+	[LOADER_STACKS_B] = "stacks_b", [LOADER_GRACE] = "grace",
 	[LOADER_COUNTERS] = "counters", [LOADER_PROCESSES] = "processes", [LOADER_MAPPINGS] = "mappings",
 	[LOADER_DIRECTORY] = "directory", [LOADER_ROWS] = "rows", [LOADER_ESCAPES] = "escapes",
 	[LOADER_EVENTS] = "events", [LOADER_ACCOUNT_CPU] = "account_cpu",
@@ -118,8 +118,8 @@ static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 	unsigned chunks = opts->stack_chunks ? opts->stack_chunks : at_least(16 * ticks, 4096, 1U << 18);
 	int error = 0;
 
-	skeleton->rodata->knobs.cgroup_source = opts->cgroup_source;
-	skeleton->rodata->knobs.referee_interval = opts->referee_interval;
+	skeleton->data->knobs.cgroup_source = opts->cgroup_source;
+	skeleton->data->knobs.referee_interval = opts->referee_interval;
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
 	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);
@@ -379,7 +379,19 @@ uint64_t loader_events_lost(const struct loader *loader)
 
 void loader_forget_rules(struct loader *loader)
 {
-	__atomic_add_fetch(&loader->skeleton->data->rules_epoch, 1, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&loader->skeleton->data->knobs.rules_epoch, 1, __ATOMIC_RELEASE);
+}
+
+void loader_forget_process(struct loader *loader, uint32_t tgid)
+{
+	uint32_t *epoch = (uint32_t *)&loader->skeleton->data->knobs.process_epochs[tgid % KNOB_PROCESS_EPOCHS];
+
+	__atomic_add_fetch(epoch, 1, __ATOMIC_RELEASE);
+}
+
+void loader_activate(struct loader *loader, uint32_t set)
+{
+	__atomic_store_n(&loader->skeleton->data->knobs.active, set, __ATOMIC_SEQ_CST);
 }
 
 void loader_wake_after(struct loader *loader, uint64_t at_ns)

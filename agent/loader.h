@@ -24,7 +24,7 @@ struct loader_opts {
 };
 
 enum loader_map {
-	LOADER_COUNTS_A, LOADER_COUNTS_B, LOADER_STACKS_A, LOADER_STACKS_B, LOADER_CONTROL, LOADER_GRACE,
+	LOADER_COUNTS_A, LOADER_COUNTS_B, LOADER_STACKS_A, LOADER_STACKS_B, LOADER_GRACE,
 	LOADER_COUNTERS, LOADER_PROCESSES, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ROWS, LOADER_ESCAPES,
 	LOADER_EVENTS, LOADER_ACCOUNT_CPU, LOADER_SNAPSHOTS, LOADER_WANTED, LOADER_EXECS, LOADER_MAP_COUNT,
 };
@@ -41,6 +41,9 @@ size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
 /* What processors remember of rules is void from now on: before entries of the directory get another meaning, and when
  * pages' marks were taken, which remembered rules do not put back. */
 void loader_forget_rules(struct loader *loader);
+/* Likewise, of the process's entry in LOADER_PROCESSES: after each change of it. */
+void loader_forget_process(struct loader *loader, uint32_t tgid);
+void loader_activate(struct loader *loader, uint32_t set); /* handlers that begin from now on count in this set */
 void loader_wake_after(struct loader *loader, uint64_t at_ns); /* from then on a copy of a stack makes its ring readable */
 uint64_t loader_events_lost(const struct loader *loader); /* of cgroups, for want of room in their ring */
 

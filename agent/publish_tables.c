@@ -180,22 +180,37 @@ static void verify_later(struct publish *publish, struct publish_entry *entry)
 	TAILQ_INSERT_TAIL(&publish->verify, entry, verify_link);
 }
 
-/* An entry that this generation never put may be an older generation's, and gives way; never a younger one's. */
-static int put_first(struct publish_entry *entry, int fd, const struct unwind_process *value)
+/* Handlers remember entries: every change of one goes through these two. */
+static int set_value(struct publish *publish, uint32_t pid, const struct unwind_process *value, uint64_t flags)
 {
+	if (bpf_map_update_elem(loader_map_fd(publish->loader, LOADER_PROCESSES), &pid, value, flags))
+		return -errno;
+	loader_forget_process(publish->loader, pid);
+	return 0;
+}
+
+static void clear_value(struct publish *publish, uint32_t pid)
+{
+	bpf_map_delete_elem(loader_map_fd(publish->loader, LOADER_PROCESSES), &pid);
+	loader_forget_process(publish->loader, pid);
+}
+
+/* An entry that this generation never put may be an older generation's, and gives way; never a younger one's. */
+static int put_first(struct publish *publish, const struct publish_entry *entry, const struct unwind_process *value)
+{
+	int fd = loader_map_fd(publish->loader, LOADER_PROCESSES);
+	int err = set_value(publish, entry->pid, value, BPF_NOEXIST);
 	struct unwind_process found;
 
-	if (!bpf_map_update_elem(fd, &entry->pid, value, BPF_NOEXIST))
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
+	if (err != -EEXIST)
+		return err;
 	if (!bpf_map_lookup_elem(fd, &entry->pid, &found)) {
 		if (value_equals(&found, value))
 			return 0;
 		if (found.known_ns > entry->from_ns)
 			return -EEXIST;
 	}
-	return bpf_map_update_elem(fd, &entry->pid, value, BPF_ANY) ? -errno : 0;
+	return set_value(publish, entry->pid, value, BPF_ANY);
 }
 
 static uint64_t last_exec(struct publish *publish, uint32_t pid)
@@ -212,27 +227,26 @@ static uint64_t last_exec(struct publish *publish, uint32_t pid)
 static int put_known(struct publish *publish, struct publish_entry *entry, const struct unwind_process *value,
 		     uint64_t seen_ns)
 {
-	int err, fd = loader_map_fd(publish->loader, LOADER_PROCESSES);
 	uint64_t exec_ns = last_exec(publish, entry->pid);
+	int err;
 
 	if (exec_ns > seen_ns)
 		return -EAGAIN;
-	err = put_first(entry, fd, value);
+	err = put_first(publish, entry, value);
 	if (err || last_exec(publish, entry->pid) == exec_ns)
 		return err;
-	bpf_map_delete_elem(fd, &entry->pid);
+	clear_value(publish, entry->pid);
 	return -EAGAIN;
 }
 
 static int put(struct publish *publish, struct publish_entry *entry, const struct unwind_process *value)
 {
-	int err, fd = loader_map_fd(publish->loader, LOADER_PROCESSES);
+	int err;
 
 	if (entry->live) {
-		if (!bpf_map_update_elem(fd, &entry->pid, value, BPF_EXIST))
-			return 0;
-		if (errno != ENOENT)
-			return -errno;
+		err = set_value(publish, entry->pid, value, BPF_EXIST);
+		if (err != -ENOENT)
+			return err;
 		/* Deleted at exec: of this generation, then it comes back when looked at again; or of the next,
 		 * which is about to publish itself. */
 		publish->stats.processes--;
@@ -258,7 +272,7 @@ static void entry_drop(struct publish *publish, struct publish_entry *entry)
 	struct unwind_process found;
 
 	if (!bpf_map_lookup_elem(fd, &entry->pid, &found) && value_equals(&found, &entry->value))
-		bpf_map_delete_elem(fd, &entry->pid);
+		clear_value(publish, entry->pid);
 	if (entry->verify_ns)
 		TAILQ_REMOVE(&publish->verify, entry, verify_link);
 	LIST_REMOVE(entry, link);

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The one definition of every map of maps.bpf.h, and of the settings. Linked first. */
+/* The one definition of every map of maps.bpf.h, and of the knobs. Linked first. */
 #include "maps.bpf.h"
 
-const volatile struct knobs knobs = {
-	.cgroup_source = CGROUP_SOURCE_V2,
-	.max_steps = KNOB_MAX_STEPS,
-	.max_sample_ns = KNOB_MAX_SAMPLE_NS,
-};
+volatile struct knobs knobs = { .rules_epoch = 1 };
 
-struct map_control control SEC(".maps");
 struct map_grace grace SEC(".maps");
 struct map_counters counters SEC(".maps");
 struct map_scratch scratch SEC(".maps");

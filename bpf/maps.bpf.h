@@ -12,21 +12,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-/* Settings, put in by agent/loader before load and constant from then on. */
-extern const volatile struct knobs knobs;
-
-/*
- * key 0, value: the active set, 0 or 1. Written by agent/drain, read once a run by the sampler: everything a run
- * counts goes to the set it read here.
- */
-struct map_control {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-};
-extern struct map_control control SEC(".maps");
+extern volatile struct knobs knobs;
 
 /*
  * key 0, value: a map nobody reads. agent/drain replaces it: the kernel then waits until every program that was

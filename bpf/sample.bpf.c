@@ -238,7 +238,35 @@ static __always_inline void choose_table(struct walk *walk, const struct unwind_
 	table->first = process->first;
 	table->count = process->count;
 	walk->at.start = walk->at.end = 0;
-	walk->before.start = walk->before.end = 0;
+#pragma unroll
+	for (int i = 0; i < WALK_NEAR; i++)
+		walk->near[i].start = walk->near[i].end = 0;
+}
+
+/* `epoch` was read before. REASON_NONE, or why there is no table. */
+static __noinline int look_up_table(struct walk *walk, __u32 epoch)
+{
+	__u32 tgid = walk->key.tgid;
+	const struct unwind_process *process = bpf_map_lookup_elem(&processes, &tgid);
+
+	if (!process || walk->key.start_ns > process->known_ns)
+		return REASON_PROCESS_UNKNOWN;
+	choose_table(walk, process);
+	walk->table.epoch = epoch;
+	walk->table.flags = process->flags;
+	return REASON_NONE;
+}
+
+/* Mostly a processor finds the process that it sampled before, and nothing new was published for it. */
+static __always_inline enum reason find_table(struct walk *walk)
+{
+	const struct walk_table *table = &walk->table;
+	__u32 epoch = knobs.process_epochs[walk->key.tgid & (KNOB_PROCESS_EPOCHS - 1)];
+
+	if (table->version && table->epoch == epoch && table->start_ns == walk->key.start_ns &&
+	    table->tgid == walk->key.tgid && table->exec_id == walk->key.exec_id)
+		return REASON_NONE;
+	return look_up_table(walk, epoch);
 }
 
 /* Off the usual path: user space knows what was mapped at this very moment, the table here only what was a while ago. */
@@ -248,16 +276,15 @@ static __noinline int take_recycling(struct walk *walk, __u32 set)
 	return snapshot_take(walk, set);
 }
 
-static __always_inline bool copy_recycling(struct walk *walk, const struct unwind_process *process, __u32 set)
+static __always_inline bool copy_recycling(struct walk *walk, __u32 set)
 {
-	return process->flags & UNWIND_PROCESS_RECYCLES && take_recycling(walk, set);
+	return walk->table.flags & UNWIND_PROCESS_RECYCLES && take_recycling(walk, set);
 }
 
 static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct task_struct *task,
 					    bool in_kernel, __u32 set)
 {
-	__u32 segment = read_registers(walk, ctx, task, in_kernel), tgid = walk->key.tgid;
-	struct unwind_process *process;
+	__u32 segment = read_registers(walk, ctx, task, in_kernel);
 
 	if (!segment) {
 		walk->key.user_reason = REASON_NO_REGISTERS;
@@ -267,16 +294,14 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 		walk->key.flags |= SAMPLE_KTHREAD;
 		return;
 	}
-	process = bpf_map_lookup_elem(&processes, &tgid);
 	if (segment != KERNEL_USER64_CS) {
 		keep_leaf(walk, REASON_COMPAT);
-	} else if (!process || walk->key.start_ns > process->known_ns) {
+	} else if (find_table(walk)) {
 		keep_leaf(walk, REASON_PROCESS_UNKNOWN);
-	} else if (!copy_recycling(walk, process, set)) {
-		choose_table(walk, process);
-		walk->value.table_version = process->version;
+	} else if (!copy_recycling(walk, set)) {
+		walk->value.table_version = walk->table.version;
 		unwind_native(walk);
-		if (process->flags & UNWIND_PROCESS_RECYCLES) /* an equal stack may be of other files */
+		if (walk->table.flags & UNWIND_PROCESS_RECYCLES) /* an equal stack may be of other files */
 			walk->hash = walk_hash(walk->hash, walk->value.last_ns) | 1;
 	}
 	if (walk->reason && at_root(walk, task))
@@ -314,7 +339,7 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->value.user_depth = walk->value.kernel_depth = 0;
 	walk->value.table_version = 0;
 	read_name(&walk->value, task);
-	walk->deadline_ns = now + knobs.max_sample_ns;
+	walk->deadline_ns = now + KNOB_MAX_SAMPLE_NS;
 	walk->depth = walk->walked = walk->searched = 0;
 }
 
@@ -324,7 +349,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool in_kernel = !(ctx->cs & 3);
 	struct sample_value *value;
-	__u32 reason;
+	__u32 reason, interval = knobs.referee_interval;
 
 	name_sample(walk, task, now);
 	if (in_kernel) {
@@ -335,7 +360,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 		walk->key.flags |= SAMPLE_KTHREAD;
 	else
 		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
-	if (knobs.referee_interval && !(counted->taken % knobs.referee_interval) && walk->value.table_version &&
+	if (interval && !(counted->taken % interval) && walk->value.table_version &&
 	    !(walk->key.flags & (SAMPLE_KTHREAD | SAMPLE_SNAPSHOT)))
 		copy_for_referee(walk, (void *)ctx, task);
 	counted->frames += walk->walked;
@@ -370,13 +395,11 @@ static __always_inline void count_time(struct sample_counters *counted, __u64 ns
 SEC("perf_event")
 int sample(struct kernel_regs *ctx)
 {
-	__u32 zero = 0, set = 0, *active = bpf_map_lookup_elem(&control, &zero);
+	__u32 zero = 0, set = knobs.active & (SAMPLE_SETS - 1);
 	struct sample_counters *counted;
 	struct walk *walk;
 	__u64 now;
 
-	if (active)
-		set = *(volatile __u32 *)active & (SAMPLE_SETS - 1);
 	counted = bpf_map_lookup_elem(&counters, &set);
 	if (!counted)
 		return 0;
@@ -401,6 +424,7 @@ int BPF_PROG(sample_exec, struct task_struct *task)
 
 	bpf_map_update_elem(&execs, &tgid, &now, BPF_ANY);
 	bpf_map_delete_elem(&processes, &tgid);
+	__sync_fetch_and_add(&knobs.process_epochs[tgid & (KNOB_PROCESS_EPOCHS - 1)], 1);
 	return 0;
 }
 

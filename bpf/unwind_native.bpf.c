@@ -13,10 +13,6 @@
 #define INDEX_BITS 12 /* halvings that find one of UNWIND_MAX_PROCESS_MAPPINGS */
 _Static_assert(1 << INDEX_BITS >= UNWIND_MAX_PROCESS_MAPPINGS, "the search for a mapping is too short");
 
-/* What processors remember of rules counts as long as this stays. Raised by agent/publish: before entries of the
- * directory get another meaning, and when it has taken away pages' marks, which a search alone puts back. */
-__u64 rules_epoch = 1; /* 0 would be that of words never written */
-
 /*
  * Reads the word at `address` into walk->word and refills the window with what lies around it: from 56 bytes
  * below, where a saved rbp is, up to the end of the page at most. A read is all or nothing, so a window that
@@ -88,10 +84,13 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	if (!walk || !walk->table.count)
 		return 1;
 	last = walk->at;
-	if (pc >= walk->before.start && pc < walk->before.end) {
-		walk->at = walk->before;
-		walk->before = last;
-		return 0;
+#pragma unroll
+	for (int i = 0; i < WALK_NEAR; i++) {
+		if (pc >= walk->near[i].start && pc < walk->near[i].end) {
+			walk->at = walk->near[i];
+			walk->near[i] = last;
+			return 0;
+		}
 	}
 	chunk = walk->table.chunk;
 	inner = bpf_map_lookup_elem(&mappings, &chunk);
@@ -119,7 +118,10 @@ __attribute__((noinline)) int walk_find_mapping(struct walk *walk, __u64 pc)
 	if (pc < found->start || pc >= found->end)
 		return 1;
 	walk->at = *found;
-	walk->before = last;
+#pragma unroll
+	for (int i = WALK_NEAR - 1; i > 0; i--)
+		walk->near[i] = walk->near[i - 1];
+	walk->near[0] = last;
 	return 0;
 }
 
@@ -330,8 +332,8 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 	walk->window_limit = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
-	walk->known_base = *(const volatile __u64 *)&rules_epoch * 0x9e3779b97f4a7c15ULL;
-	bpf_loop(knobs.max_steps, walk_frame, &loop, 0);
+	walk->known_base = knobs.rules_epoch * 0x9e3779b97f4a7c15ULL;
+	bpf_loop(KNOB_MAX_STEPS, walk_frame, &loop, 0);
 	walk->walked = walk->depth;
 	if (walk->depth > SAMPLE_MAX_DEPTH)
 		walk_leave_gap(walk);

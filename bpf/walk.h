@@ -21,10 +21,13 @@
  * more: on a busy host they are in nobody's cache. */
 #define WALK_KNOWN_RULES 1024
 
+#define WALK_NEAR 3
+
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
 	__u64 start_ns;
-	__u32 tgid, exec_id, version;
+	__u32 tgid, exec_id, version; /* 0: none was found yet */
 	__u32 chunk, first, count;
+	__u32 epoch, flags; /* of knobs.process_epochs when it was looked up; as unwind_process.flags */
 };
 
 struct walk {
@@ -41,23 +44,24 @@ struct walk {
 	__u32 reason;     /* why the walk ended */
 	__u32 rule;       /* what walk_search found */
 	__u32 doubt;      /* a frame-pointer step led here: why there was no rule */
-	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within two, and a process that
-	 * keeps its processor within the same two, so they outlive a run: as long as the table does. */
-	struct unwind_mapping at, before;
+	/* The mappings found last, nothing mapped if end is 0. Most stacks stay within a few, and a process that keeps
+	 * its processor within the same few, so they outlive a run: as long as the table does. */
+	struct unwind_mapping at, near[WALK_NEAR];
 	struct walk_table table;
 	struct sample_key key;
 	struct stack_key stack;
 	struct sample_value value;
-	__u64 known_base; /* added to the places in: */
-	__u64 known_rules[WALK_KNOWN_RULES];
+	__u64 known_base; /* added to the places in known_rules */
+	/* Up to here and a bit further lies what every run touches. */
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
 	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */
+	__u64 known_rules[WALK_KNOWN_RULES];
 };
 
 _Static_assert(sizeof(struct walk) <= 32768, "PCPU_MIN_UNIT_SIZE is the most that a CPU's value may have");
 
 /* Walks the user stack of walk->regs into walk->frames: depth, hash and reason are then set. Needs the process's
- * table in `table`; `at` and `before` must come from it. */
+ * table in `table`; `at` and `near` must come from it. */
 int unwind_native(struct walk *walk);
 
 /* 64 bits, order matters, never 0. */

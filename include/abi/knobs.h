@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Settings that go down before load (read-only data), and the counters that come up. */
+/* What the agent tells the kernel side, and the counters that come up. */
 #ifndef ABI_KNOBS_H
 #define ABI_KNOBS_H
 
@@ -19,14 +19,23 @@ enum cgroup_source { /* which hierarchy names a task's cgroup; see agent/cgroup.
 	CGROUP_SOURCE_IO = 4,
 };
 
-struct knobs { /* `const volatile struct knobs knobs` in the kernel side's read-only data */
-	__u32 cgroup_source; /* enum cgroup_source */
-	__u32 max_steps;
-	__u64 max_sample_ns;
-	__u32 referee_interval; /* one sample in so many is copied for agent/referee, 0: none */
+/*
+ * `knobs` in the kernel side's data, which the agent writes through its mapping of the memory. All that every run reads
+ * lies here, on one page: on a busy host nearly each page that a run touches is missing from the caches and the TLB.
+ */
+#define KNOB_PROCESS_EPOCHS 64 /* a power of two */
+
+struct knobs {
+	__u64 rules_epoch;       /* what processors remember of rules counts as long as it stays; never 0 */
+	__u32 active;            /* the set, 0 or 1, that a run counts in if it reads it here; only agent/drain changes it */
+	__u32 cgroup_source;     /* enum cgroup_source; set before load */
+	__u32 referee_interval;  /* one sample in so many is copied for agent/referee, 0: none; set before load */
 	__u32 pad;
+	/* By tgid. What processors remember of an entry of `processes` counts as long as this stays: it grows after each
+	 * change of one. */
+	__u32 process_epochs[KNOB_PROCESS_EPOCHS];
 };
-ABI_SIZE(struct knobs, 24);
+ABI_SIZE(struct knobs, 24 + 4 * KNOB_PROCESS_EPOCHS);
 
 /*
  * One per CPU and set, in the `counters` per-CPU array with SAMPLE_SETS entries. Cumulative; never reset.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * A sample as the kernel side counts it: a count under sample_key, the frames of a distinct stack once, in
- * chunks of SAMPLE_CHUNK_FRAMES, under stack_key. Two sets of both maps exist (SAMPLE_SETS); `control.active`
+ * chunks of SAMPLE_CHUNK_FRAMES, under stack_key. Two sets of both maps exist (SAMPLE_SETS); `knobs.active`
  * says which one a handler uses, and the agent drains the other after a grace period.
  *
  * Frames are leaf first, raw virtual addresses as found: a return address is stored as it stands on the stack;
@@ -24,7 +24,7 @@
 #define SAMPLE_FRAME_EXACT (1ULL << 63) /* user addresses have this bit clear; kernel frames never carry it */
 
 struct sample_key {
-	__u64 cgroup;       /* kernfs id in the hierarchy that control.cgroup_source names */
+	__u64 cgroup;       /* kernfs id in the hierarchy that knobs.cgroup_source names */
 	__u64 user_stack;   /* hash of the user frames, 0: none */
 	__u64 kernel_stack; /* hash of the kernel frames, 0: none */
 	__u64 start_ns;     /* CLOCK_MONOTONIC birth of the thread group's leader */

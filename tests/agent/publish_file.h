@@ -3,18 +3,10 @@
 #ifndef TESTS_PUBLISH_FILE_H
 #define TESTS_PUBLISH_FILE_H
 
-#include "base/clean.h"
-#include "publish.h"
-#include "symbolizer.h"
+#include "publish_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* A file of one escape and two pages, 5 and 7; page 5 has 3 rows, page 7 has 1. */
 struct image_file {
@@ -67,6 +59,14 @@ static inline int publish_file(struct publish *publish, const struct image_file 
 	const struct symbolizer_table table = { .bytes = sizeof(*file), .first_page = 5, .span = 3 };
 
 	return publish_bytes(publish, file, sizeof(*file), &table, ret_dir);
+}
+
+static inline struct unwind_page read_page(struct fixture *f, uint32_t index)
+{
+	struct unwind_page page;
+
+	assert_int_equal(bpf_map_lookup_elem(f->loader.fds[LOADER_DIRECTORY], &index, &page), 0);
+	return page;
 }
 
 #endif

@@ -11,21 +11,24 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
 struct loader {
-	int fds[LOADER_MAP_COUNT];
-	uint64_t forgot; /* how often rules were to be forgotten */
+	int fds[LOADER_MAP_COUNT]; /* 0: not made */
+	uint64_t forgot, forgot_process[KNOB_PROCESS_EPOCHS]; /* how often rules, and a process's entry, were */
 };
 
 void loader_forget_rules(struct loader *loader)
 {
 	loader->forgot++;
+}
+
+void loader_forget_process(struct loader *loader, uint32_t tgid)
+{
+	loader->forgot_process[tgid % KNOB_PROCESS_EPOCHS]++;
 }
 
 int loader_map_fd(const struct loader *loader, enum loader_map map)
@@ -36,9 +39,8 @@ int loader_map_fd(const struct loader *loader, enum loader_map map)
 static inline int make_array(uint32_t value, uint32_t entries)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
-	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "test", 4, value, entries, &opts);
 
-	return fd < 0 ? -errno : fd;
+	return bpf_map_create(BPF_MAP_TYPE_ARRAY, "test", 4, value, entries, &opts); /* -errno, as all of libbpf 1 */
 }
 
 static inline int make_outer(uint32_t value, uint32_t entries)
@@ -76,13 +78,12 @@ static inline int setup(void **state)
 
 static inline int teardown(void **state)
 {
-	static const enum loader_map maps[] = { LOADER_ROWS, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ESCAPES,
-						LOADER_PROCESSES };
 	struct fixture *f = *state;
 
 	publish_free(f->publish);
-	for (size_t i = 0; f->publish && i < array_size(maps); i++)
-		close(f->loader.fds[maps[i]]);
+	for (size_t i = 0; f->publish && i < LOADER_MAP_COUNT; i++)
+		if (f->loader.fds[i])
+			close(f->loader.fds[i]);
 	free(f);
 	return 0;
 }
@@ -94,14 +95,6 @@ static inline struct fixture *need(void **state)
 	if (!f->publish)
 		skip();
 	return f;
-}
-
-static inline struct unwind_page read_page(struct fixture *f, uint32_t index)
-{
-	struct unwind_page page;
-
-	assert_int_equal(bpf_map_lookup_elem(f->loader.fds[LOADER_DIRECTORY], &index, &page), 0);
-	return page;
 }
 
 /* Reads through the kernel, not through what publish has mapped. */

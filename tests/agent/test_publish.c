@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes' mapping tables into real maps, as the kernel side finds them there. */
 #include "publish_file.h"
-#include "publish_fixture.h"
 
 static struct process_image table_image = { .id = 2, .has_table = true, .segment_count = 1,
 					    .segments = { { 0x51000, 0x52000, 0x40000, 5 } } };
@@ -210,6 +209,26 @@ static void generations_do_not_overwrite_younger_ones(void **state)
 	assert_int_equal(read_process(f, 40).version, 0);
 }
 
+/* Handlers remember entries. */
+static void each_change_of_an_entry_is_told(void **state)
+{
+	struct fixture *f = need(state);
+	struct process_mapping mapping = { 0x1000, 0x2000, 0, &plain_image, 1 };
+	struct process process = { .pid = 45, .from_ns = 5, .until_ns = UINT64_MAX, .known_ns = 6, .mapping_count = 1,
+				   .mappings = &mapping };
+	const uint64_t *told = &f->loader.forgot_process[45];
+
+	assert_int_equal(publish_process(f->publish, &process), 0);
+	assert_int_equal(*told, 1);
+	assert_int_equal(publish_process(f->publish, &process), 0); /* as it was */
+	assert_int_equal(*told, 1);
+	mapping.end = 0x3000;
+	assert_int_equal(publish_process(f->publish, &process), 0);
+	assert_int_equal(*told, 2);
+	publish_forget(f->publish, &process);
+	assert_int_equal(*told, 3);
+}
+
 static void too_many_mappings_are_cut(void **state)
 {
 	struct fixture *f = need(state);
@@ -337,6 +356,7 @@ int main(void)
 		TEST(forks_share_and_changes_part),
 		TEST(freed_places_wait_for_the_grace_time),
 		TEST(generations_do_not_overwrite_younger_ones),
+		TEST(each_change_of_an_entry_is_told),
 		TEST(too_many_mappings_are_cut),
 		TEST(a_full_map_is_told),
 		TEST(the_window_follows_and_closes),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pages of a large image: built when wanted, given up when the sampler does not use them and room is short. */
 #include "publish_file.h"
-#include "publish_fixture.h"
 
 #define SPAN 40 /* pages from 5 on */
 #define FIRST 11 /* pages 5 to 15: made together, as 16 to 31 and 32 to 44 */

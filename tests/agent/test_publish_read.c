@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows read back from real maps: the same rule the kernel side would find, and reasons where there is none. */
 #include "publish_file.h"
-#include "publish_fixture.h"
 
 static void rows_are_read_back(void **state)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Unwind files into real maps: where they land, and every way to be malformed. */
 #include "publish_file.h"
-#include "publish_fixture.h"
 
 static void image_is_where_the_directory_says(void **state)
 {
