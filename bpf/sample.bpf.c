@@ -201,6 +201,8 @@ static __noinline void copy_user_stack(struct walk *walk, void *ctx, struct task
 
 static __noinline void copy_for_referee(struct walk *walk, void *ctx, struct task_struct *task)
 {
+	if (walk->regs.reg[UNWIND_RSP] - walk->far > SNAPSHOT_STACK_BYTES)
+		walk->far = 0; /* not of a stack: the walk did not end there */
 	read_registers(walk, ctx, task, walk->key.flags & SAMPLE_IN_KERNEL);
 	snapshot_refer(walk);
 }

@@ -14,7 +14,7 @@
 
 #define SECOND_NS 1000000000ULL
 #define PIECES(limit) ((limit) / SNAPSHOT_PIECE + 1) /* the first is the rest of a page */
-#define FIRST_STACK_BYTES (128ULL << 20) /* nothing else is mapped so near below it (MIN_GAP, arch/x86/mm/mmap.c) */
+#define BELOW_BYTES 512 /* of a stack that the walk leapt to: what registers were saved by who left it */
 
 struct snapshot_scratch {
 	__u64 sequence, since_ns, referee_since_ns;
@@ -90,7 +90,7 @@ static long note_end(struct task_struct *task, struct vm_area_struct *mapping, _
  * tell, because somebody changes the mappings right now, the first failing read ends it. */
 static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit)
 {
-	if (end - from > FIRST_STACK_BYTES) {
+	if (end - from > SNAPSHOT_STACK_BYTES) {
 		end = 0;
 		if (bpf_find_vma(bpf_get_current_task_btf(), from, note_end, &end, 0) || end <= from)
 			return limit;
@@ -100,7 +100,7 @@ static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit)
 
 struct copying {
 	struct snapshot *snapshot; /* the bytes follow */
-	__u64 end;
+	__u64 base, end;           /* base: user address of the first, if this stack were the only one */
 };
 
 /* One piece more, if there is room for `limit` bytes and a piece. What changes from one to the next lies in the copy:
@@ -108,7 +108,7 @@ struct copying {
 static __always_inline long copy_piece(struct copying *copying, __u32 limit)
 {
 	struct snapshot *snapshot = copying->snapshot;
-	__u64 from = snapshot->from + snapshot->bytes;
+	__u64 from = copying->base + snapshot->bytes;
 	__u32 done = snapshot->bytes, piece = SNAPSHOT_PIECE - (from & (SNAPSHOT_PIECE - 1));
 
 	if (from >= copying->end)
@@ -125,6 +125,7 @@ static __always_inline long copy_piece(struct copying *copying, __u32 limit)
 	}
 	if (done)
 		return 1;
+	copying->base += piece;
 	snapshot->from += piece;
 	return 0;
 }
@@ -148,7 +149,8 @@ static __always_inline void describe(struct snapshot *snapshot, const struct wal
 	snapshot->reason = walk->reason;
 	snapshot->start_stack = bpf_get_current_task_btf()->mm->start_stack;
 	snapshot->from = walk->regs.reg[UNWIND_RSP];
-	snapshot->bytes = snapshot->flags = 0;
+	snapshot->bytes = snapshot->near_bytes = snapshot->flags = 0;
+	snapshot->far = 0;
 	__builtin_memset(&snapshot->area, 0, sizeof(snapshot->area)); /* a place in the ring has another's */
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
@@ -225,9 +227,10 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	snapshot = &scratch->snapshot;
 	describe(snapshot, walk, next_id(scratch));
 	copying.snapshot = snapshot;
+	copying.base = snapshot->from;
 	copying.end = snapshot->from + bytes_wanted(snapshot->from, snapshot->start_stack, SNAPSHOT_BYTES);
 	bpf_loop(PIECES(SNAPSHOT_BYTES), copy_short, &copying, 0);
-	done = snapshot->bytes;
+	done = snapshot->near_bytes = snapshot->bytes;
 	UNWIND_HIDE(done);
 	if (done > SNAPSHOT_BYTES)
 		return 0;
@@ -242,25 +245,55 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	return 1;
 }
 
+struct wanted { /* of the stack the sample was on, and of the one the walk leapt to */
+	__u64 far_from;
+	__u32 near_bytes, far_bytes;
+};
+
 /* Made in the ring itself: it is more than the value of a per-CPU map may be. `limit` is a constant. */
-static __always_inline int refer(const struct walk *walk, __u64 id, __u32 wanted, __u32 limit)
+static __always_inline int refer(const struct walk *walk, __u64 id, const struct wanted *wanted, __u32 limit)
 {
 	struct copying copying = { bpf_ringbuf_reserve(&snapshots, sizeof(struct snapshot) + limit + SNAPSHOT_PIECE, 0) };
+	struct snapshot *snapshot = copying.snapshot;
 
-	if (!copying.snapshot)
+	if (!snapshot)
 		return 0;
-	describe(copying.snapshot, walk, id);
-	copying.snapshot->flags = SNAPSHOT_REFEREE;
-	copying.end = copying.snapshot->from + wanted;
+	describe(snapshot, walk, id);
+	snapshot->flags = SNAPSHOT_REFEREE;
+	copying.base = snapshot->from;
+	copying.end = snapshot->from + wanted->near_bytes;
 	bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, &copying, 0);
-	bpf_ringbuf_submit(copying.snapshot, BPF_RB_NO_WAKEUP);
+	snapshot->near_bytes = snapshot->bytes;
+	if (wanted->far_bytes && snapshot->bytes) {
+		snapshot->far = wanted->far_from;
+		copying.base = snapshot->far - snapshot->bytes;
+		copying.end = snapshot->far + wanted->far_bytes;
+		bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, &copying, 0);
+	}
+	bpf_ringbuf_submit(snapshot, BPF_RB_NO_WAKEUP);
 	return 1;
+}
+
+/* The kernel says once a run where a mapping ends: of a stack that the walk left, it is known by the walk. */
+static __always_inline void want(const struct walk *walk, struct wanted *wanted)
+{
+	__u64 sp = walk->regs.reg[UNWIND_RSP], root = bpf_get_current_task_btf()->mm->start_stack;
+	__u64 below = walk->far & (SNAPSHOT_PIECE - 1);
+
+	if (!walk->far || walk->near_end <= sp || walk->near_end - sp > SNAPSHOT_REFEREE_BYTES) {
+		wanted->near_bytes = bytes_wanted(sp, root, SNAPSHOT_REFEREE_BYTES);
+		return;
+	}
+	wanted->near_bytes = (__u32)(walk->near_end - sp);
+	wanted->far_from = walk->far - (below < BELOW_BYTES ? below : BELOW_BYTES);
+	wanted->far_bytes = bytes_wanted(wanted->far_from, root, SNAPSHOT_REFEREE_BYTES);
 }
 
 __attribute__((noinline)) int snapshot_refer(struct walk *walk)
 {
-	__u32 zero = 0, wanted;
+	__u32 zero = 0;
 	struct snapshot_scratch *scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
+	struct wanted wanted = {};
 
 	if (!walk || !scratch || is_generated(walk))
 		return 0;
@@ -272,10 +305,10 @@ __attribute__((noinline)) int snapshot_refer(struct walk *walk)
 		return 0;
 	if (bpf_ringbuf_query(&snapshots, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&snapshots, BPF_RB_RING_SIZE) / 2)
 		return 0; /* the rest is for stacks that nobody has walked yet */
-	wanted = bytes_wanted(walk->regs.reg[UNWIND_RSP], bpf_get_current_task_btf()->mm->start_stack, SNAPSHOT_REFEREE_BYTES);
-	if (wanted <= SNAPSHOT_BYTES)
-		return refer(walk, next_id(scratch), wanted, SNAPSHOT_BYTES);
-	return refer(walk, next_id(scratch), wanted, SNAPSHOT_REFEREE_BYTES);
+	want(walk, &wanted);
+	if (wanted.near_bytes + wanted.far_bytes <= SNAPSHOT_BYTES)
+		return refer(walk, next_id(scratch), &wanted, SNAPSHOT_BYTES);
+	return refer(walk, next_id(scratch), &wanted, SNAPSHOT_REFEREE_BYTES);
 }
 
 char snapshot_license[] SEC("license") = "Dual BSD/GPL";

@@ -34,6 +34,10 @@ __attribute__((noinline)) int walk_fetch(struct walk *walk, __u64 address)
 	}
 	if (bytes > WALK_WINDOW)
 		bytes = WALK_WINDOW;
+	if (walk->window_limit && !walk->far && address - walk->window_at > WALK_LEAP) {
+		walk->near_end = walk->window_at + WALK_WINDOW;
+		walk->far = address;
+	}
 	walk->window_limit = 0;
 	if (bytes >= 64 && !bpf_probe_read_user(walk->window, bytes, (const void *)from)) {
 		walk->window_at = from;
@@ -330,6 +334,7 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
+	walk->far = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
 	walk->known_base = knobs.rules_epoch * 0x9e3779b97f4a7c15ULL;

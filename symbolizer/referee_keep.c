@@ -89,7 +89,9 @@ static void add_mappings(struct keep *keep)
 static int write_case(struct keep *keep, int fd)
 {
 	const struct snapshot *copy = keep->stack->copy;
-	struct stack_part memory = { copy->from, copy->bytes, keep->stack->bytes };
+	struct stack_part memory[] = { { copy->from, copy->near_bytes, keep->stack->bytes },
+				       { copy->far, copy->bytes - copy->near_bytes,
+					 keep->stack->bytes + copy->near_bytes } };
 	struct stack_case *to = &keep->stack_case;
 	auto_buf struct buf text = { 0 };
 
@@ -101,8 +103,8 @@ static int write_case(struct keep *keep, int fd)
 	memcpy(to->reg, copy->reg, sizeof(to->reg));
 	to->images = keep->images;
 	to->mappings = keep->mappings;
-	to->memory = &memory;
-	to->memory_count = copy->bytes != 0;
+	to->memory = memory;
+	to->memory_count = !copy->bytes ? 0 : copy->bytes == copy->near_bytes ? 1 : 2;
 	to->frames = keep->frames;
 	to->frame_count = keep->stack->count;
 	to->ends = keep->stack->reason;

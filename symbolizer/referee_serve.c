@@ -84,7 +84,7 @@ static const uint8_t *unwind_copy(struct referee *referee, size_t from, struct s
 	if (referee->bytes < from + sizeof(*ret_copy))
 		return NULL;
 	memcpy(ret_copy, referee->packet + from, sizeof(*ret_copy));
-	if (ret_copy->bytes != referee->bytes - from - sizeof(*ret_copy))
+	if (ret_copy->bytes != referee->bytes - from - sizeof(*ret_copy) || ret_copy->near_bytes > ret_copy->bytes)
 		return NULL;
 	referee_unwind(&referee->space, ret_copy, stack, referee->answer.frames, ret_path);
 	return stack;

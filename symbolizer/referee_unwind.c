@@ -54,17 +54,22 @@ static bool is_late(struct unwind *unwind)
 	return unwind->late;
 }
 
+static bool read_part(const uint8_t *bytes, uint32_t size, uint64_t from, uint64_t address, uint64_t *ret_word)
+{
+	uint64_t offset = address - from;
+
+	if (address < from || size < sizeof(*ret_word) || offset > size - sizeof(*ret_word))
+		return false;
+	memcpy(ret_word, bytes + offset, sizeof(*ret_word));
+	return true;
+}
+
 static bool read_stack(struct unwind *unwind, uint64_t address, uint64_t *ret_word)
 {
 	const struct snapshot *copy = unwind->copy;
-	uint64_t offset = address - copy->from;
 
-	if (address < copy->from || copy->bytes < sizeof(*ret_word))
-		return false;
-	if (offset > copy->bytes - sizeof(*ret_word))
-		return false;
-	memcpy(ret_word, unwind->stack + offset, sizeof(*ret_word));
-	return true;
+	return read_part(unwind->stack, copy->near_bytes, copy->from, address, ret_word) ||
+	       read_part(unwind->stack + copy->near_bytes, copy->bytes - copy->near_bytes, copy->far, address, ret_word);
 }
 
 static int access_mem(unw_addr_space_t as, unw_word_t address, unw_word_t *word, int write, void *context)
@@ -81,7 +86,7 @@ static int access_mem(unw_addr_space_t as, unw_word_t address, unw_word_t *word,
 		return 0;
 	if (!space_find(unwind->space, address, &other) && space_word(&other, address, word))
 		return 0;
-	unwind->past_end = address >= unwind->copy->from;
+	unwind->past_end = address >= unwind->copy->from || (unwind->copy->far && address >= unwind->copy->far);
 	return -UNW_EINVAL;
 }
 

@@ -13,6 +13,7 @@
 #define SNAPSHOT_BYTES 16384 /* of stack at most */
 #define SNAPSHOT_PIECE 4096  /* a read is all or nothing, so none crosses a page */
 #define SNAPSHOT_REFEREE_BYTES 122880 /* likewise, of copies under SNAPSHOT_REFEREE: a verdict wants the root */
+#define SNAPSHOT_STACK_BYTES (128ULL << 20) /* below the first stack nothing is mapped so near (MIN_GAP, arch/x86/mm/mmap.c) */
 #define SNAPSHOT_REGISTERS 16
 #define SNAPSHOT_ID (1ULL << 63) /* in every id: none is 0 */
 
@@ -31,7 +32,7 @@ struct snapshot_area { /* what the kernel has at an address */
 };
 ABI_SIZE(struct snapshot_area, 56);
 
-struct snapshot { /* then `bytes` bytes of stack, from `from` up */
+struct snapshot { /* then `bytes` bytes of stack: `near_bytes` from `from` up, the others from `far` up */
 	__u64 id;
 	__u64 time_ns; /* CLOCK_MONOTONIC, the sample's last_ns */
 	__u64 start_stack; /* where the first thread's stack began */
@@ -43,9 +44,11 @@ struct snapshot { /* then `bytes` bytes of stack, from `from` up */
 	__u32 bytes;
 	__u32 flags;
 	__u32 reason; /* enum reason: how the walk ended */
+	__u64 far; /* SNAPSHOT_REFEREE: where the walk went on on another stack, 0: on none */
+	__u32 near_bytes, pad;
 	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
-ABI_SIZE(struct snapshot, 248);
+ABI_SIZE(struct snapshot, 264);
 
 #define SNAPSHOT_REFEREE 1 /* the sample is counted as any other; the copy is to find out whether its stack is right */
 

@@ -267,11 +267,10 @@ def ticks(program, pids, hertz):
             os.close(one)
 
 
-def ns_per_run(program, seconds):
-    """Over that time."""
-    runs, ns = perf_programs()[program]
-    time.sleep(seconds)
-    more_runs, more_ns = perf_programs()[program]
+def ns_per_run(before, later, child):
+    """Of a child's sampling program, between two times that perf_programs was asked."""
+    program = child.program()
+    (runs, ns), (more_runs, more_ns) = before[program], later[program]
     if more_runs == runs:
         raise RuntimeError("bench: the sampling program did not run")
     return (more_ns - ns) / (more_runs - runs)

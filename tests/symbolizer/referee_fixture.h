@@ -92,6 +92,7 @@ static __attribute__((noinline)) void own_copy_take(struct own_copy *copy)
 			break;
 		copy->head.bytes += 256;
 	}
+	copy->head.near_bytes = copy->head.bytes;
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
 }

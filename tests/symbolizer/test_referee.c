@@ -121,14 +121,54 @@ static void copy_ends(void **state)
 {
 	(void)state;
 	dive(60);
-	bench->copy.head.bytes = 2048;
+	bench->copy.head.bytes = bench->copy.head.near_bytes = 2048;
 	unwind();
 	assert_int_equal(bench->reason, REASON_COPY_END);
 	assert_true(bench->depth > 5 && bench->depth < 60);
 	assert_truth(1);
-	bench->copy.head.bytes = 0;
+	bench->copy.head.bytes = bench->copy.head.near_bytes = 0;
 	unwind();
 	assert_int_equal(bench->depth, 1);
+}
+
+static uintptr_t room_at;
+
+static __attribute__((noinline)) int dive_below_room(void)
+{
+	volatile char room[4096];
+
+	memset((void *)room, 1, sizeof(room));
+	room_at = (uintptr_t)room;
+	return dive(3) + room[7];
+}
+
+/* Takes out what no frame needs: the stack then lies in two places. */
+static void take_in_two(void)
+{
+	struct snapshot *copy = &bench->copy.head;
+	uint8_t *stack = bench->copy.stack;
+
+	dive_below_room();
+	copy->near_bytes = (uint32_t)(room_at - copy->from);
+	copy->far = room_at + 4096;
+	assert_true(copy->bytes > copy->near_bytes + 4096);
+	copy->bytes -= 4096;
+	memmove(stack + copy->near_bytes, stack + copy->near_bytes + 4096, copy->bytes - copy->near_bytes);
+}
+
+static void goes_on_elsewhere(void **state)
+{
+	(void)state;
+	take_in_two();
+	unwind();
+	assert_int_equal(bench->reason, REASON_NONE);
+	assert_int_equal(bench->depth, bench->copy.truth_count);
+	assert_truth(1);
+	bench->copy.head.bytes = bench->copy.head.near_bytes;
+	unwind();
+	assert_int_equal(bench->reason, REASON_COPY_END);
+	assert_in_range(bench->depth, 5, 6);
+	assert_truth(1);
 }
 
 static void unknown_places(void **state)
@@ -329,7 +369,7 @@ static void kept_stack_replays(void **state)
 	int fd = memfd_create("kept", MFD_CLOEXEC);
 
 	(void)state;
-	dive(4);
+	take_in_two();
 	unwind();
 	stack = (struct referee_stack){ &bench->copy.head, bench->copy.stack, bench->frames, bench->depth, bench->reason };
 	for (uint32_t i = 0; i < bench->own.fd_count; i++)
@@ -342,6 +382,7 @@ static void kept_stack_replays(void **state)
 	assert_int_equal(stack_case_read(text.data, text.length, &again, &line), 0);
 	assert_string_equal(again->title, "a test");
 	assert_int_equal(again->frame_count, bench->depth);
+	assert_int_equal(again->memory_count, 2);
 	assert_int_equal(stack_replay_run(again, &replay), 0);
 	assert_int_equal(stack_replay_compare(again, &replay), -1);
 	stack_case_free(again);
@@ -353,6 +394,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_stack, setup, teardown),
 		cmocka_unit_test_setup_teardown(signal_stack, setup, teardown),
 		cmocka_unit_test_setup_teardown(copy_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(goes_on_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_stack_replays, setup, teardown),
 		cmocka_unit_test(tables_of_every_kind),
