@@ -77,6 +77,17 @@ static int get_region(struct image *image, size_t at, struct region *ret_region)
 	return get_segment(image, &segments[at], ret_region);
 }
 
+static bool is_writable(struct image *image, size_t at)
+{
+	const struct image_section *sections;
+	const struct symbolizer_segment *segments;
+
+	if (image_sections(image, &sections))
+		return sections[at].flags & SHF_WRITE;
+	image_segments(image, &segments);
+	return segments[at].flags & PF_W;
+}
+
 /* Other binaries must not be read from end to end only to learn that they are none of Go's. */
 static bool may_be_go(const struct image *image)
 {
@@ -249,9 +260,12 @@ static bool find_module(struct image *image, struct module *module)
 	for (size_t at = 0; at < places.count; at++)
 		if (check_module(module, places.found[at], true))
 			return true;
-	for (size_t at = 0; at < region_count(image); at++)
-		if (!get_region(image, at, &region) && scan_module(&region, module))
-			return true;
+	/* moduledata is written to, as far as any linker put it: text is long and would be read first. */
+	for (int writable = 1; writable >= 0; writable--)
+		for (size_t at = 0; at < region_count(image); at++)
+			if (is_writable(image, at) == writable && !get_region(image, at, &region) &&
+			    scan_module(&region, module))
+				return true;
 	return false;
 }
 
