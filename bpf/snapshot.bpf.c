@@ -286,7 +286,7 @@ static __always_inline void want(const struct walk *walk, struct wanted *wanted)
 	}
 	wanted->near_bytes = (__u32)(walk->near_end - sp);
 	wanted->far_from = walk->far - (below < BELOW_BYTES ? below : BELOW_BYTES);
-	wanted->far_bytes = bytes_wanted(wanted->far_from, root, SNAPSHOT_REFEREE_BYTES);
+	wanted->far_bytes = bytes_wanted(wanted->far_from, root, SNAPSHOT_REFEREE_BYTES - wanted->near_bytes);
 }
 
 __attribute__((noinline)) int snapshot_refer(struct walk *walk)

@@ -140,6 +140,9 @@ def our_own():
     start_context = ("libc.so.6", int(output(coroutine, "where"), 16))
     yield Program("coroutine_ucontext", [coroutine, "ucontext"], roots=("__start_context", start_context))
     yield Program("coroutine_by_hand", [coroutine, "hand"], roots=("hand_entry",))
+    grown = build("grown", "gcc", *plain, "grown.c")
+    yield Program("grown", [grown, "24"])
+    yield Program("grown_far", [grown, "200"])  # more than a copy for the referee holds
     yield Program("signals", [build("interrupted", "gcc", *plain, "interrupted.c")])
     missing = None if shutil.which("musl-gcc") else "musl-tools is not installed"
     for name, source in () if missing else (("musl", "library.c"), ("musl_signals", "interrupted.c")):
