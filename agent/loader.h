@@ -43,7 +43,7 @@ size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
 void loader_forget_rules(struct loader *loader);
 /* Likewise, of the process's entry in LOADER_PROCESSES: after each change of it. */
 void loader_forget_process(struct loader *loader, uint32_t tgid);
-void loader_activate(struct loader *loader, uint32_t set); /* handlers that begin from now on count in this set */
+void loader_activate(struct loader *loader, uint32_t set); /* handlers that ask from now on count in this set */
 void loader_wake_after(struct loader *loader, uint64_t at_ns); /* from then on a copy of a stack makes its ring readable */
 uint64_t loader_events_lost(const struct loader *loader); /* of cgroups, for want of room in their ring */
 

@@ -151,6 +151,7 @@ static __always_inline void describe(struct snapshot *snapshot, const struct wal
 	snapshot->from = walk->regs.reg[UNWIND_RSP];
 	snapshot->bytes = snapshot->near_bytes = snapshot->flags = 0;
 	snapshot->far = 0;
+	snapshot->pad = 0; /* as the area */
 	__builtin_memset(&snapshot->area, 0, sizeof(snapshot->area)); /* a place in the ring has another's */
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));

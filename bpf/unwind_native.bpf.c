@@ -34,10 +34,6 @@ __attribute__((noinline)) int walk_fetch(struct walk *walk, __u64 address)
 	}
 	if (bytes > WALK_WINDOW)
 		bytes = WALK_WINDOW;
-	if (walk->window_limit && !walk->far && address - walk->window_at > WALK_LEAP) {
-		walk->near_end = walk->window_at + WALK_WINDOW;
-		walk->far = address;
-	}
 	walk->window_limit = 0;
 	if (bytes >= 64 && !bpf_probe_read_user(walk->window, bytes, (const void *)from)) {
 		walk->window_at = from;
@@ -253,6 +249,15 @@ static __always_inline int advance(struct walk *walk, __u64 pc)
 	return reason || !walk->regs.pc;
 }
 
+/* Where the stack goes on if it is not near, for who copies it. */
+static __always_inline void note_leap(struct walk *walk, __u64 sp)
+{
+	if (walk->regs.reg[UNWIND_RSP] - sp <= WALK_LEAP || walk->far)
+		return;
+	walk->near_end = sp + WALK_WINDOW;
+	walk->far = walk->regs.reg[UNWIND_RSP];
+}
+
 struct walk_loop {
 	struct walk *walk;
 };
@@ -260,7 +265,7 @@ struct walk_loop {
 static long walk_frame(__u32 index, struct walk_loop *loop)
 {
 	struct walk *walk = loop->walk;
-	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact;
+	__u64 frame = walk->regs.pc, pc = frame - !walk->regs.exact, sp = walk->regs.reg[UNWIND_RSP];
 	__u32 place = unwind_gap_place(index);
 
 	if (pc < walk->at.start || pc >= walk->at.end) {
@@ -282,6 +287,7 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 		return 1;
 	if (advance(walk, pc))
 		return 1;
+	note_leap(walk, sp);
 	walk->reason = REASON_TIME; /* unless another turn says better */
 	if (index % 64 != 63)
 		return 0;

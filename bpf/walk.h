@@ -22,7 +22,7 @@
 #define WALK_KNOWN_RULES 1024
 
 #define WALK_NEAR 3
-#define WALK_LEAP 65536 /* bytes between two reads; a frame of one stack is smaller */
+#define WALK_LEAP 65536 /* bytes that rsp moves in a step, or down: to another stack, or over a very large frame */
 
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
 	__u64 start_ns;
@@ -38,8 +38,8 @@ struct walk {
 	__u64 deadline_ns;
 	__u64 word;       /* what walk_fetch read */
 	__u64 window_at;  /* user address of window[0] */
-	/* Where the first read behind a leap came from and led to, 0: there was none. A program may grow its stack
-	 * elsewhere, as rustc does, and a goroutine calls on another. */
+	/* A bit behind where the first leap came from, and the rsp it led to, 0: there was none. A program may grow its
+	 * stack elsewhere, as rustc does, and a goroutine calls on another. */
 	__u64 near_end, far;
 	__u32 window_limit; /* words may begin at offsets below it */
 	__u32 depth;      /* frames kept, a gap among them where there are more than SAMPLE_MAX_DEPTH */

@@ -14,7 +14,7 @@
 #define REFEREE_MAX_MAPPINGS 4096
 #define REFEREE_MAX_IMAGES 64
 #define REFEREE_PACKET_FDS 8
-#define REFEREE_MAX_FRAMES 4096 /* as many as are walked (KNOB_MAX_STEPS) */
+#define REFEREE_MAX_FRAMES 4096 /* of deeper stacks the innermost are compared */
 #define REFEREE_NO_IMAGE UINT32_MAX
 
 struct referee_mapping { /* executable, ascending */

@@ -15,7 +15,8 @@
 #define STATE_BITS 10
 #define MAX_STATES (1U << STATE_BITS) /* distinct ones in a window; hand-written code has the most, some hundred */
 #define STATE_SLOTS (2 * MAX_STATES)
-/* Windows so long are vector code, whose instructions have five bytes and more, and few are led to. */
+/* Windows so long are mostly vector code, whose instructions have five bytes and more, and few are led to. What goes on
+ * for longer than this gets no rule. */
 #define MAX_PENDING (STACK_HEIGHT_WINDOW / 8)
 #define MAX_REACHED (STACK_HEIGHT_WINDOW / 4)
 #define ALIGNMENT 16 /* of functions, where the compiler aligns them at all */
@@ -100,12 +101,14 @@ static void check_meeting(struct flow *flow, uint32_t offset, uint32_t index)
 
 static void go_to(struct flow *flow, int64_t offset, uint32_t state)
 {
-	if (!is_inside(flow, offset) || flow->sure + flow->later >= flow->room)
+	if (!is_inside(flow, offset))
 		return;
 	if (flow->at[offset]) {
 		check_meeting(flow, (uint32_t)offset, state);
 		return;
 	}
+	if (flow->sure + flow->later >= flow->room)
+		return;
 	if (reach(flow, (uint32_t)offset, state))
 		flow->pending[flow->sure++] = (uint32_t)offset << STATE_BITS | state;
 }

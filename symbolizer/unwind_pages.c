@@ -124,6 +124,8 @@ static uint8_t palette_index(struct unwind_pages *pages, uint16_t rule)
 {
 	if (!in_palette(pages, rule) && pages->palette_count >= UNWIND_MAX_PALETTE - 1)
 		rule = unwind_pages_unsupported(pages);
+	if (!in_palette(pages, rule) && pages->palette_count == UNWIND_MAX_PALETTE)
+		return UNWIND_MAX_PALETTE - 1; /* without memory even that has no rule, and the file is given up */
 	if (!in_palette(pages, rule)) {
 		pages->palette_place[rule] = (uint8_t)pages->palette_count;
 		pages->palette[pages->palette_count++] = rule;

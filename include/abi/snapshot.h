@@ -44,7 +44,7 @@ struct snapshot { /* then `bytes` bytes of stack: `near_bytes` from `from` up, t
 	__u32 bytes;
 	__u32 flags;
 	__u32 reason; /* enum reason: how the walk ended */
-	__u64 far; /* SNAPSHOT_REFEREE: where the walk went on on another stack, 0: on none */
+	__u64 far; /* SNAPSHOT_REFEREE: a bit below where the walk went on on another stack or behind a very large frame, 0: nowhere */
 	__u32 near_bytes, pad;
 	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
