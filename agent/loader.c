@@ -384,9 +384,7 @@ void loader_forget_rules(struct loader *loader)
 
 void loader_forget_process(struct loader *loader, uint32_t tgid)
 {
-	uint32_t *epoch = (uint32_t *)&loader->skeleton->data->knobs.process_epochs[tgid % KNOB_PROCESS_EPOCHS];
-
-	__atomic_add_fetch(epoch, 1, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&loader->skeleton->data->knobs.process_epochs[tgid % KNOB_PROCESS_EPOCHS], 1, __ATOMIC_RELEASE);
 }
 
 void loader_activate(struct loader *loader, uint32_t set)

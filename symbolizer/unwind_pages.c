@@ -93,21 +93,30 @@ static void spill(struct unwind_pages *pages)
 	pages->buffered = 0;
 }
 
+/* The array with twice the room. NULL: there is no memory, and pages->error says so. */
+static void *grow(struct unwind_pages *pages, void *array, size_t size, uint32_t *capacity)
+{
+	uint32_t wanted = *capacity ? *capacity * 2 : 64;
+	void *bigger = reallocarray(array, wanted, size);
+
+	if (bigger)
+		*capacity = wanted;
+	else
+		pages->error = -ENOMEM;
+	return bigger;
+}
+
 static struct unwind_file_page *add_page(struct unwind_pages *pages)
 {
 	if (pages->page_count == UNWIND_TABLE_MAX_PAGES ||
 	    pages->total_rows + pages->row_count > UNWIND_TABLE_MAX_ROWS)
 		return NULL;
 	if (pages->page_count == pages->page_capacity) {
-		uint32_t wanted = pages->page_capacity ? pages->page_capacity * 2 : 64;
-		void *bigger = reallocarray(pages->list, wanted, sizeof(*pages->list));
+		void *bigger = grow(pages, pages->list, sizeof(*pages->list), &pages->page_capacity);
 
-		if (!bigger) {
-			pages->error = -ENOMEM;
+		if (!bigger)
 			return NULL;
-		}
 		pages->list = bigger;
-		pages->page_capacity = wanted;
 	}
 	return &pages->list[pages->page_count++];
 }
@@ -241,15 +250,11 @@ void unwind_pages_add(struct unwind_pages *pages, uint64_t vaddr, uint16_t rule)
 static uint16_t add_escape(struct unwind_pages *pages, const struct unwind_escape *escape)
 {
 	if (pages->escape_count == pages->escape_capacity) {
-		uint32_t wanted = pages->escape_capacity ? pages->escape_capacity * 2 : 64;
-		void *bigger = reallocarray(pages->escapes, wanted, sizeof(*pages->escapes));
+		void *bigger = grow(pages, pages->escapes, sizeof(*pages->escapes), &pages->escape_capacity);
 
-		if (!bigger) {
-			pages->error = -ENOMEM;
+		if (!bigger)
 			return UNWIND_RULE_NONE;
-		}
 		pages->escapes = bigger;
-		pages->escape_capacity = wanted;
 	}
 	pages->escapes[pages->escape_count] = *escape;
 	return UNWIND_RULE(UNWIND_KIND_ESCAPE, 0, pages->escape_count++);
