@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables that would fill up for good: when the table of frames or of images is past its half, what no kept window and
- * no process speaks of is given back. A window keeps its names for as long as it is kept itself.
+ * Tables that would fill up for good: when the table of frames is past its half, or that of images past a quarter,
+ * what no kept window and no process speaks of is given back. A window keeps its names for as long as it is kept itself.
  */
 #include "pipeline_private.h"
 

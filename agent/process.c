@@ -304,6 +304,7 @@ void process_table_tick(struct process_table *table, uint64_t now_ns)
 void process_table_keep(struct process_table *table, uint64_t from_ns)
 {
 	table->keep_from_ns = from_ns;
+	process_past_tick(table, from_ns); /* at once: what it held of images may make room */
 }
 
 struct process *process_find(struct process_table *table, uint32_t pid, uint64_t at_ns)

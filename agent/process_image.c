@@ -296,8 +296,8 @@ struct process_image *process_image_get(struct process_table *table, uint32_t id
 
 bool process_image_is_filling(const struct process_table *table)
 {
-	return count_files(table) > PROCESS_IMAGE_LIMIT / 2 || table->jit_count > PROCESS_JIT_LIMIT / 2 ||
-	       table->image_path_bytes > PROCESS_IMAGE_PATH_BYTES / 2;
+	return count_files(table) > PROCESS_IMAGE_LIMIT / 4 || table->jit_count > PROCESS_JIT_LIMIT / 4 ||
+	       table->image_path_bytes > PROCESS_IMAGE_PATH_BYTES / 4;
 }
 
 /* Kinds of memory stay, they are a handful; so does what somebody is looking at. */

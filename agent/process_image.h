@@ -48,7 +48,7 @@ static inline bool process_image_pending(const struct process_image *image)
 	return image->state == PROCESS_IMAGE_NEW || image->state == PROCESS_IMAGE_ASKED || image->doubted;
 }
 
-bool process_image_is_filling(const struct process_table *table); /* past the half of a limit */
+bool process_image_is_filling(const struct process_table *table); /* past a quarter of a limit: giving back takes seconds */
 /* An image that nothing in the table speaks of: another one at each call with the same *at (first 0), NULL: no more.
  * process_image_leave: it will go, whoever maps its file from now on gets another; process_image_free: it goes. */
 struct process_image *process_image_unused(struct process_table *table, size_t *at);

@@ -150,8 +150,8 @@ static void generations_of_images_need_no_more_room(void **state)
 	}
 	process_table_get_stats(f->table, &stats);
 	assert_int_equal(stats.refused_images, 0);
-	assert_true(highest < PROCESS_IMAGE_LIMIT / 2 + 3000);
-	assert_true(f->table->image_path_bytes < PROCESS_IMAGE_PATH_BYTES / 2 + 100000);
+	assert_true(highest < PROCESS_IMAGE_LIMIT / 4 + 3000);
+	assert_true(f->table->image_path_bytes < PROCESS_IMAGE_PATH_BYTES / 4 + 100000);
 }
 
 static void what_has_no_room_says_so(void **state)
