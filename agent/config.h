@@ -20,7 +20,7 @@ struct config { /* strings are owned by the config */
 	unsigned frequency;
 	uint64_t retention_ns;          /* --storage.retention; in memory at most 10 minutes for now */
 	uint64_t memory_limit_bytes, symbolizer_memory_bytes;
-	unsigned counts_entries, stack_chunks; /* --debug.counts-entries, --debug.stack-chunks; 0: automatic */
+	unsigned sample_blocks; /* --debug.sample-blocks; 0: automatic */
 	unsigned row_chunks;            /* --debug.row-chunks; 0: by memory_limit_bytes */
 	bool allow_freezing_kernel;     /* --debug.allow-freezing-kernel */
 	unsigned referee_interval;      /* --debug.referee-interval; 0: off */

@@ -25,7 +25,7 @@
 
 #define MAX_OBJECTS 48 /* programs or maps of ours */
 #define VERIFIER_LOG_BYTES (1 << 20)
-#define SNAPSHOT_RING_BYTES (512U << 10) /* for up to 4 CPUs: 31 copies of 16 KiB; half full, it wakes the reader */
+#define SNAPSHOT_RING_BYTES (512U << 10) /* for up to 4 CPUs: 20 copies of 24 KiB; half full, it wakes the reader */
 
 struct loader {
 	struct wick *skeleton;
@@ -37,8 +37,7 @@ struct loader {
 };
 
 static const char *const map_names[LOADER_MAP_COUNT] = {
-	[LOADER_COUNTS_A] = "counts_a", [LOADER_COUNTS_B] = "counts_b", [LOADER_STACKS_A] = "stacks_a",
-	[LOADER_STACKS_B] = "stacks_b", [LOADER_GRACE] = "grace",
+	[LOADER_BLOCKS] = "blocks", [LOADER_GRACE] = "grace",
 	[LOADER_COUNTERS] = "counters", [LOADER_PROCESSES] = "processes", [LOADER_MAPPINGS] = "mappings",
 	[LOADER_DIRECTORY] = "directory", [LOADER_ROWS] = "rows", [LOADER_ESCAPES] = "escapes",
 	[LOADER_EVENTS] = "events", [LOADER_ACCOUNT_CPU] = "account_cpu",
@@ -109,23 +108,26 @@ static unsigned ring_bytes(unsigned cpus)
 	return ring;
 }
 
-/* Room for four seconds in which no sample equals another, since the agent may be late; 16 chunks hold the
- * stacks of a sample of 250 to 500 frames. */
+/* Room in a set for 4 KiB a sample of a second, ten times the usual, since stacks may be deep and the agent late; and
+ * a block more for each processor, which need not fill its last one. */
+static unsigned count_blocks(const struct loader_opts *opts)
+{
+	uint64_t cpus = opts->cpus ? opts->cpus : 1;
+
+	return opts->sample_blocks ? opts->sample_blocks :
+				     at_least(opts->frequency * cpus * 4096 / SAMPLE_BLOCK_BYTES + cpus, 24, 2048);
+}
+
 static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 {
-	uint64_t ticks = (uint64_t)opts->frequency * (opts->cpus ? opts->cpus : 1);
-	unsigned counts = opts->counts_entries ? opts->counts_entries : at_least(4 * ticks, 2048, 1U << 18);
-	unsigned chunks = opts->stack_chunks ? opts->stack_chunks : at_least(16 * ticks, 4096, 1U << 18);
-	int error = 0;
+	unsigned blocks = count_blocks(opts);
+	int error;
 
 	skeleton->data->knobs.cgroup_source = opts->cgroup_source;
 	skeleton->data->knobs.referee_interval = opts->referee_interval;
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_a, counts);
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.counts_b, counts);
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_a, chunks);
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.stacks_b, chunks);
-	error = error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring_bytes(opts->cpus));
-	return error;
+	skeleton->data->knobs.blocks = blocks;
+	error = bpf_map__set_max_entries(skeleton->maps.blocks, SAMPLE_SETS * blocks);
+	return error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring_bytes(opts->cpus));
 }
 
 /* Loads with the programs whose bit is not in `without`; a verifier's words go to `words`. */
@@ -387,9 +389,22 @@ void loader_forget_process(struct loader *loader, uint32_t tgid)
 	__atomic_add_fetch(&loader->skeleton->data->knobs.process_epochs[tgid % KNOB_PROCESS_EPOCHS], 1, __ATOMIC_RELEASE);
 }
 
-void loader_activate(struct loader *loader, uint32_t set)
+uint32_t loader_next_turn(struct loader *loader)
 {
-	__atomic_store_n(&loader->skeleton->data->knobs.active, set, __ATOMIC_SEQ_CST);
+	return (__atomic_fetch_add(&loader->skeleton->data->knobs.turn, 1, __ATOMIC_SEQ_CST)) % SAMPLE_SETS;
+}
+
+unsigned loader_blocks(const struct loader *loader)
+{
+	return loader->skeleton->data->knobs.blocks;
+}
+
+unsigned loader_return_blocks(struct loader *loader, uint32_t set)
+{
+	unsigned blocks = loader_blocks(loader);
+	unsigned taken = __atomic_exchange_n(&loader->skeleton->data->knobs.blocks_taken[set], 0, __ATOMIC_SEQ_CST);
+
+	return taken < blocks ? taken : blocks;
 }
 
 void loader_wake_after(struct loader *loader, uint64_t at_ns)

@@ -15,17 +15,15 @@
 struct loader;
 
 struct loader_opts {
-	unsigned frequency, cpus;       /* size the maps of counts: what can be taken in a second */
-	unsigned counts_entries;        /* 0: from frequency and cpus */
-	unsigned stack_chunks;          /* 0: likewise */
+	unsigned frequency, cpus;       /* size the blocks of samples: what can be taken in a second */
+	unsigned sample_blocks;         /* that a set has, 0: from frequency and cpus */
 	unsigned referee_interval;      /* one sample in so many is copied for the referee, 0: none */
 	enum cgroup_source cgroup_source;
 	bool allow_freezing_kernel;     /* load even where user reads from an interrupt can freeze the host */
 };
 
 enum loader_map {
-	LOADER_COUNTS_A, LOADER_COUNTS_B, LOADER_STACKS_A, LOADER_STACKS_B, LOADER_GRACE,
-	LOADER_COUNTERS, LOADER_PROCESSES, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ROWS, LOADER_ESCAPES,
+	LOADER_BLOCKS, LOADER_GRACE, LOADER_COUNTERS, LOADER_PROCESSES, LOADER_MAPPINGS, LOADER_DIRECTORY, LOADER_ROWS, LOADER_ESCAPES,
 	LOADER_EVENTS, LOADER_ACCOUNT_CPU, LOADER_SNAPSHOTS, LOADER_WANTED, LOADER_EXECS, LOADER_MAP_COUNT,
 };
 
@@ -43,7 +41,11 @@ size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
 void loader_forget_rules(struct loader *loader);
 /* Likewise, of the process's entry in LOADER_PROCESSES: after each change of it. */
 void loader_forget_process(struct loader *loader, uint32_t tgid);
-void loader_activate(struct loader *loader, uint32_t set); /* handlers that ask from now on count in this set */
+/* Handlers that ask from now on write to the other set. Returns the one that was active. */
+uint32_t loader_next_turn(struct loader *loader);
+unsigned loader_blocks(const struct loader *loader); /* of each set, which lie one behind the other */
+/* How many of the set's blocks, from its first on, handlers had taken; all are free again. Once nobody writes there. */
+unsigned loader_return_blocks(struct loader *loader, uint32_t set);
 void loader_wake_after(struct loader *loader, uint64_t at_ns); /* from then on a copy of a stack makes its ring readable */
 uint64_t loader_events_lost(const struct loader *loader); /* of cgroups, for want of room in their ring */
 

@@ -202,7 +202,7 @@ static int open_nouns(struct pipeline *pipeline, const struct pipeline_opts *opt
 static int open_kernel(struct pipeline *pipeline, const struct config *config, char *error, size_t error_size)
 {
 	struct loader_opts loader = { .frequency = config->frequency, .cpus = (unsigned)sysconf(_SC_NPROCESSORS_CONF),
-				      .counts_entries = config->counts_entries, .stack_chunks = config->stack_chunks,
+				      .sample_blocks = config->sample_blocks,
 				      .referee_interval = config->referee_interval,
 				      .cgroup_source = pipeline->cgroup_source,
 				      .allow_freezing_kernel = config->allow_freezing_kernel };

@@ -2,13 +2,12 @@
 /* The one definition of every map of maps.bpf.h, and of the knobs. Linked first. */
 #include "maps.bpf.h"
 
-volatile struct knobs knobs = { .rules_epoch = 1 };
+volatile struct knobs knobs = { .rules_epoch = 1, .turn = SAMPLE_SETS };
 
 struct map_grace grace SEC(".maps");
 struct map_counters counters SEC(".maps");
 struct map_scratch scratch SEC(".maps");
-struct map_counts counts_a SEC(".maps"), counts_b SEC(".maps");
-struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
+struct map_blocks blocks SEC(".maps");
 struct map_processes processes SEC(".maps");
 struct map_execs execs SEC(".maps");
 struct map_mappings mappings SEC(".maps");

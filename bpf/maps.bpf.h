@@ -54,27 +54,18 @@ struct map_scratch {
 extern struct map_scratch scratch SEC(".maps");
 
 /*
- * sample_key -> sample_value, a map a set. Written by the sampler, emptied by agent/drain once a second.
- * Preallocated: an interrupt cannot allocate. Full: the sample is lost under COUNTS_MAP_FULL.
+ * key: the set's first + one of its blocks, value: struct sample_block. A processor that needs one takes the next of
+ * the set (knobs.blocks_taken) and writes records to it; read by agent/drain through its mapping of the memory. All
+ * taken: the processor keeps samples without their stacks under STACK_MAP_FULL in what is left of its own block,
+ * then the sample is lost under COUNTS_MAP_FULL.
  */
-struct map_counts {
-	__uint(type, BPF_MAP_TYPE_HASH);
+struct map_blocks {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, struct sample_key);
-	__type(value, struct sample_value);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct sample_block);
 };
-extern struct map_counts counts_a SEC(".maps"), counts_b SEC(".maps");
-
-/*
- * stack_key -> stack_chunk, a map a set: the frames of distinct stacks. Written by the sampler (chunk 0 last),
- * emptied by agent/drain. Preallocated. Full: the count is kept without this stack under STACK_MAP_FULL.
- */
-struct map_stacks {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct stack_key);
-	__type(value, struct stack_chunk);
-};
-extern struct map_stacks stacks_a SEC(".maps"), stacks_b SEC(".maps");
+extern struct map_blocks blocks SEC(".maps");
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Kernel side of "sample" and "count": takes a tick of a CPU's clock, gives a count under who ran and what its
- * stacks are (abi/sample.h) in the active set of maps. Counts each run first and every shortfall by its reason.
+ * stacks are (abi/sample.h) in a block of the active set. Counts each run first and every shortfall by its reason.
  */
 #include "cgroup_id.h"
 #include "kernel.h"
@@ -13,126 +13,147 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define EEXIST_ERROR (-17)
-
-/* The look-ups stay apart so that each names one map: only then the kernel inlines them. */
-static __always_inline struct sample_value *find_count(__u32 set, const struct sample_key *key)
-{
-	struct sample_value *value;
-
-	if (set) {
-		value = bpf_map_lookup_elem(&counts_b, key);
-		asm volatile("" : "+r"(value));
-		return value;
-	}
-	return bpf_map_lookup_elem(&counts_a, key);
-}
-
-static __always_inline bool has_stack(__u32 set, const struct stack_key *key)
-{
-	if (set) {
-		void *chunk = bpf_map_lookup_elem(&stacks_b, key);
-
-		asm volatile("" : "+r"(chunk));
-		return chunk;
-	}
-	return bpf_map_lookup_elem(&stacks_a, key);
-}
-
-struct store {
+struct copy {
 	struct walk *walk;
-	__u32 set, from, gap, chunks, failed; /* gap: frames between the innermost and the outermost that are kept */
+	struct sample_block *block;
+	__u32 to, from, gap; /* gap: frames between the innermost and the outermost that are kept */
 };
 
-/* From the last chunk to the leaf's. */
-static long store_chunk(__u32 index, struct store *store)
+static long copy_chunk(__u32 index, struct copy *copy)
 {
-	struct walk *walk = store->walk;
-	__u32 chunk = store->chunks - 1 - index, at = store->from + chunk * SAMPLE_CHUNK_FRAMES;
-	long error;
+	__u32 from = copy->from + index * SAMPLE_CHUNK_FRAMES;
+	__u32 to = copy->to + index * SAMPLE_CHUNK_FRAMES * sizeof(__u64);
+	const __u64 *source;
+	__u64 *target;
 
-	if (chunk >= SAMPLE_INNER_FRAMES / SAMPLE_CHUNK_FRAMES)
-		at += store->gap;
-	UNWIND_HIDE(at);
-	if (at > WALK_FRAMES - SAMPLE_CHUNK_FRAMES)
+	if (index >= SAMPLE_INNER_FRAMES / SAMPLE_CHUNK_FRAMES)
+		from += copy->gap;
+	UNWIND_HIDE(from);
+	UNWIND_HIDE(to);
+	if (from > WALK_FRAMES || to > SAMPLE_BLOCK_BYTES - SAMPLE_CHUNK_FRAMES * sizeof(__u64))
 		return 1;
-	walk->stack.chunk = chunk;
-	error = bpf_map_update_elem(store->set ? (void *)&stacks_b : (void *)&stacks_a, &walk->stack,
-				    &walk->frames[at], BPF_NOEXIST);
-	store->failed = error && error != EEXIST_ERROR;
-	return store->failed;
-}
-
-/* Puts `depth` frames from `from` on into the set's map. 0, or 1 when there was no room. Looks its scratch up
- * itself: 6.1 takes no key from memory that came as an argument. */
-__attribute__((noinline)) int sample_store_stack(__u32 set, __u32 from, __u32 depth)
-{
-	__u32 zero = 0, gap = depth > SAMPLE_MAX_DEPTH ? WALK_OUTER - SAMPLE_INNER_FRAMES : 0;
-	__u32 end = from + depth + gap;
-	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
-	struct store store = { .walk = walk, .set = set, .from = from, .gap = gap };
-
-	if (!walk)
-		return 1;
-	walk->stack.chunk = 0;
-	if (has_stack(set, &walk->stack))
-		return 0;
-	if (end > WALK_FRAMES)
-		return 1;
-	/* The rest of the last chunk, and a bit of what lies behind it: no branch to explore. */
-	__builtin_memset(&walk->frames[end], 0, (SAMPLE_CHUNK_FRAMES - 1) * sizeof(__u64));
-	store.chunks = (depth + SAMPLE_CHUNK_FRAMES - 1) / SAMPLE_CHUNK_FRAMES;
-	bpf_loop(store.chunks, store_chunk, &store, 0);
-	return store.failed != 0;
-}
-
-static __always_inline void count_again(struct sample_value *value, const struct sample_value *newest)
-{
-	__sync_fetch_and_add(&value->count, 1);
-	value->last_ns = newest->last_ns;
-	value->table_version = newest->table_version;
-	__builtin_memcpy(value->comm, newest->comm, sizeof(value->comm));
-}
-
-/* 0, or 1 when the map had no room. Another CPU may insert the same key between look-up and update. */
-static __always_inline int count(struct walk *walk, __u32 set)
-{
-	struct sample_value *value;
-
-	if (!bpf_map_update_elem(set ? (void *)&counts_b : (void *)&counts_a, &walk->key, &walk->value, BPF_NOEXIST))
-		return 0;
-	value = find_count(set, &walk->key);
-	if (!value)
-		return 1;
-	count_again(value, &walk->value);
+	source = &copy->walk->frames[from];
+	target = (__u64 *)((char *)copy->block + to);
+#pragma unroll
+	for (int i = 0; i < SAMPLE_CHUNK_FRAMES; i++)
+		target[i] = source[i];
 	return 0;
 }
 
-/* Everything a key met for the first time needs. 0, or 1 when it was lost. */
-__attribute__((noinline)) int sample_count_new(__u32 set)
+static __always_inline void copy_frames(struct copy *copy, __u32 from, __u32 depth)
 {
-	__u32 zero = 0;
+	copy->from = from;
+	bpf_loop((depth + SAMPLE_CHUNK_FRAMES - 1) / SAMPLE_CHUNK_FRAMES, copy_chunk, copy, 0);
+	copy->to += depth * sizeof(__u64);
+}
+
+static __always_inline struct sample_block *find_block(__u32 number)
+{
+	return bpf_map_lookup_elem(&blocks, &number);
+}
+
+static __always_inline struct sample_record *record_at(struct sample_block *block, __u32 at)
+{
+	UNWIND_HIDE(at);
+	return block && at <= SAMPLE_BLOCK_BYTES - sizeof(struct sample_record) ? (void *)((char *)block + at) : NULL;
+}
+
+/* The next of the set for this processor. False: all are taken. */
+static __noinline bool take_block(struct walk *walk, __u32 turn)
+{
+	__u32 set = turn % SAMPLE_SETS, next = __sync_fetch_and_add(&knobs.blocks_taken[set], 1);
+
+	if (next >= knobs.blocks)
+		return false;
+	walk->log.turn = turn;
+	walk->log.block = set * knobs.blocks + next;
+	walk->log.at = offsetof(struct sample_block, records);
+	return true;
+}
+
+/* Of a copy (SAMPLE_SNAPSHOT) the id stays: user space has its frames. */
+static __always_inline void drop_stacks(struct walk *walk)
+{
+	if (walk->key.kernel_stack)
+		walk->key.kernel_reason = REASON_STACK_MAP_FULL;
+	walk->key.kernel_stack = 0;
+	if (walk->key.user_stack && !(walk->key.flags & SAMPLE_SNAPSHOT)) {
+		walk->key.user_reason = REASON_STACK_MAP_FULL;
+		walk->key.user_stack = 0;
+	}
+	walk->value.kernel_depth = walk->value.user_depth = 0;
+}
+
+/* A record for a key that has none this processor remembers. 0, or 1 when it was lost. Looks its scratch up itself: so
+ * it is verified alone. */
+__attribute__((noinline)) int sample_append(__u32 turn, __u32 slot)
+{
+	__u32 zero = 0, at;
 	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+	struct copy copy = { .walk = walk };
+	struct sample_record *record;
 
 	if (!walk)
 		return 1;
-	if (walk->key.kernel_stack) {
-		walk->stack.hash = walk->key.kernel_stack;
-		if (sample_store_stack(set, WALK_KERNEL, walk->value.kernel_depth)) {
-			walk->key.kernel_stack = 0;
-			walk->value.kernel_depth = 0;
-			walk->key.kernel_reason = REASON_STACK_MAP_FULL;
-		}
+	if ((walk->log.turn != turn || walk->log.at > SAMPLE_BLOCK_BYTES - SAMPLE_RECORD_MOST) && !take_block(walk, turn)) {
+		if (walk->log.turn != turn)
+			return 1;
+		drop_stacks(walk);
 	}
-	if (walk->key.user_stack) {
-		walk->stack.hash = walk->key.user_stack;
-		if (sample_store_stack(set, 0, walk->value.user_depth)) {
-			walk->key.user_stack = 0;
-			walk->value.user_depth = 0;
-			walk->key.user_reason = REASON_STACK_MAP_FULL;
-		}
+	at = walk->log.at;
+	copy.block = find_block(walk->log.block);
+	record = record_at(copy.block, at);
+	if (!record)
+		return 1;
+	record->key = walk->key;
+	record->value = walk->value;
+	copy.to = at + sizeof(*record);
+	if (walk->value.kernel_depth)
+		copy_frames(&copy, WALK_KERNEL, walk->value.kernel_depth);
+	if (walk->value.user_depth) {
+		copy.gap = walk->value.user_depth > SAMPLE_MAX_DEPTH ? WALK_OUTER - SAMPLE_INNER_FRAMES : 0;
+		copy_frames(&copy, 0, walk->value.user_depth);
 	}
-	return count(walk, set);
+	walk->log.at = copy.block->used = copy.to;
+	walk->recent[slot % WALK_RECENT] = (__u64)turn << 32 | walk->log.block << 16 | at;
+	return 0;
+}
+
+static __always_inline bool same_key(const struct sample_key *a, const struct sample_key *b)
+{
+	const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
+	__u64 differ = 0;
+
+#pragma unroll
+	for (unsigned long i = 0; i < sizeof(*a) / sizeof(*left); i++)
+		differ |= left[i] ^ right[i];
+	return !differ;
+}
+
+static __always_inline bool count_again(struct walk *walk, __u32 turn, __u32 slot)
+{
+	__u64 recent = walk->recent[slot];
+	struct sample_record *record;
+
+	if (recent >> 32 != turn)
+		return false;
+	record = record_at(find_block((__u32)recent >> 16), recent & 0xffff);
+	if (!record || !same_key(&record->key, &walk->key))
+		return false;
+	record->value.count++; /* nobody else writes to this processor's blocks */
+	record->value.last_ns = walk->value.last_ns;
+	record->value.table_version = walk->value.table_version;
+	__builtin_memcpy(record->value.comm, walk->value.comm, sizeof(walk->value.comm));
+	return true;
+}
+
+/* 0, or 1 when there was no room. */
+static __always_inline int count(struct walk *walk, __u32 turn)
+{
+	__u64 hash = walk_hash(walk_hash(walk->key.user_stack, walk->key.kernel_stack), walk->key.tid);
+	__u32 slot = hash >> 32 & (WALK_RECENT - 1);
+
+	return count_again(walk, turn, slot) ? 0 : sample_append(turn, slot);
 }
 
 static __always_inline void read_kernel_stack(struct walk *walk, void *ctx)
@@ -345,12 +366,11 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->depth = walk->walked = walk->searched = 0;
 }
 
-static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 set,
+static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 turn,
 				 volatile struct kernel_regs *ctx, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool in_kernel = !(ctx->cs & 3);
-	struct sample_value *value;
 	__u32 reason, interval = knobs.referee_interval;
 
 	name_sample(walk, task, now);
@@ -361,16 +381,13 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	if (task->flags & (PF_KTHREAD | PF_IO_WORKER) || !task->mm || !walk->key.tgid)
 		walk->key.flags |= SAMPLE_KTHREAD;
 	else
-		read_user_stack(walk, (void *)ctx, task, in_kernel, set);
+		read_user_stack(walk, (void *)ctx, task, in_kernel, turn % SAMPLE_SETS);
 	if (interval && !(counted->taken % interval) && walk->value.table_version &&
 	    !(walk->key.flags & (SAMPLE_KTHREAD | SAMPLE_SNAPSHOT)))
 		copy_for_referee(walk, (void *)ctx, task);
 	counted->frames += walk->walked;
 	counted->searched += walk->searched;
-	value = find_count(set, &walk->key);
-	if (value) {
-		count_again(value, &walk->value);
-	} else if (sample_count_new(set)) {
+	if (count(walk, turn)) {
 		counted->lost[REASON_COUNTS_MAP_FULL]++;
 		walk->key.flags &= ~SAMPLE_SNAPSHOT; /* nobody will ask for it */
 	}
@@ -397,7 +414,7 @@ static __always_inline void count_time(struct sample_counters *counted, __u64 ns
 SEC("perf_event")
 int sample(struct kernel_regs *ctx)
 {
-	__u32 zero = 0, set = knobs.active & (SAMPLE_SETS - 1);
+	__u32 zero = 0, turn = knobs.turn, set = turn % SAMPLE_SETS;
 	struct sample_counters *counted;
 	struct walk *walk;
 	__u64 now;
@@ -412,7 +429,7 @@ int sample(struct kernel_regs *ctx)
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
-	take(walk, counted, set, ctx, now);
+	take(walk, counted, turn, ctx, now);
 	count_time(counted, bpf_ktime_get_ns() - now);
 	return 0;
 }

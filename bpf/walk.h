@@ -21,6 +21,7 @@
  * more: on a busy host they are in nobody's cache. */
 #define WALK_KNOWN_RULES 1024
 
+#define WALK_RECENT 256 /* a power of two */
 #define WALK_NEAR 3
 #define WALK_LEAP 65536 /* bytes that rsp moves in a step, or down: to another stack, or over a very large frame */
 
@@ -53,12 +54,13 @@ struct walk {
 	struct unwind_mapping at, near[WALK_NEAR];
 	struct walk_table table;
 	struct sample_key key;
-	struct stack_key stack;
 	struct sample_value value;
+	struct { __u32 turn, block, at; } log; /* where the next record goes; nowhere yet in another turn */
 	__u64 known_base; /* added to the places in known_rules */
 	/* Up to here and a bit further lies what every run touches. */
 	__u8 window[WALK_WINDOW + 8]; /* a masked offset may begin in the last word */
-	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room for a chunk's zeros */
+	__u64 frames[WALK_FRAMES + SAMPLE_CHUNK_FRAMES]; /* the user's, the kernel's, room behind the last chunk */
+	__u64 recent[WALK_RECENT]; /* by a hash of the key: turn, block and offset (32, 16, 16 bits) of its last record */
 	__u64 known_rules[WALK_KNOWN_RULES];
 };
 

@@ -27,20 +27,21 @@ enum cgroup_source { /* which hierarchy names a task's cgroup; see agent/cgroup.
 
 struct knobs {
 	__u64 rules_epoch;       /* what processors remember of rules counts as long as it stays; never 0 */
-	__u32 active;            /* the set, 0 or 1, that a run counts in if it reads it here; only agent/drain changes it */
+	__u32 turn;              /* of the sets, never 0: a run that reads it here writes to set `turn % SAMPLE_SETS` */
 	__u32 cgroup_source;     /* enum cgroup_source; set before load */
 	__u32 referee_interval;  /* one sample in so many is copied for agent/referee, 0: none; set before load */
-	__u32 pad;
+	__u32 blocks;            /* that a set has; set before load */
 	/* By tgid. What processors remember of an entry of `processes` counts as long as this stays: it grows after each
 	 * change of one. */
 	__u32 process_epochs[KNOB_PROCESS_EPOCHS];
+	__u32 blocks_taken[SAMPLE_SETS]; /* by processors, of each set; may go past `blocks`. The agent takes it back to 0 */
 };
-ABI_SIZE(struct knobs, 24 + 4 * KNOB_PROCESS_EPOCHS);
+ABI_SIZE(struct knobs, 24 + 4 * KNOB_PROCESS_EPOCHS + 4 * SAMPLE_SETS);
 
 /*
  * One per CPU and set, in the `counters` per-CPU array with SAMPLE_SETS entries. Cumulative; never reset.
  * `taken` is the handler's first store. For a set that no handler uses any more,
- * taken == sum of drained counts + sum of lost, exactly.
+ * taken == sum of the records' counts + sum of lost, exactly.
  */
 struct sample_counters {
 	__u64 taken;

@@ -21,13 +21,13 @@
 	REASON(TIME, "time", "the limit of steps or time for one sample was reached")                         \
 	REASON(COMPAT, "compat_32bit", "32-bit processes are not unwound")                                    \
 	REASON(NO_REGISTERS, "no_registers", "the user registers could not be read")                          \
-	REASON(STACK_MAP_FULL, "stack_map_full", "the stack-trace map had no room for a new stack")           \
-	REASON(COUNTS_MAP_FULL, "counts_map_full", "the map of counts had no room for a new key")             \
+	REASON(STACK_MAP_FULL, "stack_map_full", "the blocks of samples had no room for a new stack")         \
+	REASON(COUNTS_MAP_FULL, "counts_map_full", "the blocks of samples had no room for a new key")         \
 	REASON(NO_SCRATCH, "no_scratch", "the per-CPU scratch was missing")                                   \
 	REASON(KERNEL_STACK, "kernel_stack", "the kernel could not walk its own stack")                       \
 	REASON(WINDOW_FULL, "window_full", "the open window had no room for a new stack")                     \
 	REASON(STALE_MAPPING, "stale_mapping", "the mapping changed before the sample was resolved")          \
-	REASON(STACK_MISSING, "stack_missing", "the stack's frames were not in the drained map")       \
+	REASON(STACK_MISSING, "stack_missing", "the sample's record did not hold all its frames")      \
 	REASON(COPY_END, "copy_end", "the copied part of the stack ended before its root")
 
 enum reason {

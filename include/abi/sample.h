@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * A sample as the kernel side counts it: a count under sample_key, the frames of a distinct stack once, in
- * chunks of SAMPLE_CHUNK_FRAMES, under stack_key. Two sets of both maps exist (SAMPLE_SETS); `knobs.active`
- * says which one a handler uses, and the agent drains the other after a grace period.
+ * Samples as the kernel side writes them: records one behind the other in blocks, each of one processor, which counts a
+ * key that it met lately again in the record that it has. Two sets of blocks exist (SAMPLE_SETS): `knobs.turn` says
+ * which one a handler writes to, and the agent reads the other after a grace period.
  *
  * Frames are leaf first, raw virtual addresses as found: a return address is stored as it stands on the stack;
  * SAMPLE_FRAME_EXACT in the top bit marks a pc that was interrupted (the leaf, the frame below a signal frame),
@@ -14,7 +14,7 @@
 #include "abi/types.h"
 
 #define SAMPLE_SETS 2
-#define SAMPLE_CHUNK_FRAMES 32
+#define SAMPLE_CHUNK_FRAMES 16 /* frames are copied so many at a time, the last with what lies behind them */
 #define SAMPLE_MAX_DEPTH 1024        /* user frames kept; of a deeper stack that was walked to its end: */
 #define SAMPLE_INNER_FRAMES 768      /* the innermost, */
 #define SAMPLE_FRAME_GAP (~0ULL)     /* this instead of what is between, */
@@ -52,16 +52,20 @@ struct sample_value {
 };
 ABI_SIZE(struct sample_value, 40);
 
-struct stack_key {
-	__u64 hash;
-	__u32 chunk; /* 0 is the leaf's; inserted last, so that it vouches for the others */
-	__u32 pad;
+struct sample_record { /* the kernel's frames follow, then the user's */
+	struct sample_key key;
+	struct sample_value value;
 };
-ABI_SIZE(struct stack_key, 16);
+ABI_SIZE(struct sample_record, 88);
 
-struct stack_chunk {
-	__u64 frames[SAMPLE_CHUNK_FRAMES]; /* the unused rest is 0 */
+#define SAMPLE_RECORD_MOST (sizeof(struct sample_record) + 8 * (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES))
+#define SAMPLE_BLOCK_BYTES 65536 /* a record that may be the longest needs no other bound than where it begins */
+
+struct sample_block {
+	__u32 used; /* bytes, with these eight */
+	__u32 pad;
+	__u8 records[SAMPLE_BLOCK_BYTES - 8];
 };
-ABI_SIZE(struct stack_chunk, 256);
+ABI_SIZE(struct sample_block, SAMPLE_BLOCK_BYTES);
 
 #endif
