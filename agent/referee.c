@@ -6,6 +6,7 @@
 #include "referee_private.h"
 
 #include "base/clock.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -196,6 +197,7 @@ void referee_receive(struct referee *referee, const struct snapshot *copy, const
 		return;
 	job->copy = *copy;
 	memcpy(job->stack, copy + 1, copy->bytes);
+	snapshot_clear_holes(copy, job->stack);
 	if (job_fill(job, process)) {
 		job_clear(job);
 		return;

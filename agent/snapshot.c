@@ -96,6 +96,7 @@ static bool keep(struct snapshot_store *store, const struct snapshot *copy)
 	slot->offset = store->used;
 	slot->walks = 0;
 	memcpy(store->block + store->used, copy, sizeof(*copy) + copy->bytes);
+	snapshot_clear_holes(copy, store->block + store->used + sizeof(*copy));
 	store->used += copy_bytes(copy);
 	return true;
 }
@@ -105,7 +106,17 @@ bool snapshot_is_whole(const void *data, size_t size)
 	const struct snapshot *copy = data;
 
 	return size >= sizeof(*copy) && copy->id & SNAPSHOT_ID && copy->bytes <= size - sizeof(*copy) &&
+	       copy->near_bytes <= copy->bytes &&
 	       copy->bytes <= (copy->flags & SNAPSHOT_REFEREE ? SNAPSHOT_REFEREE_BYTES : SNAPSHOT_BYTES);
+}
+
+void snapshot_clear_holes(const struct snapshot *copy, uint8_t *stack)
+{
+	uint64_t page = copy->from / SNAPSHOT_PIECE * SNAPSHOT_PIECE, end = copy->from + copy->near_bytes;
+
+	for (uint32_t holes = copy->holes; holes; holes >>= 1, page += SNAPSHOT_PIECE)
+		if (holes & 1 && page >= copy->from && page < end)
+			memset(stack + (page - copy->from), 0, end - page < SNAPSHOT_PIECE ? end - page : SNAPSHOT_PIECE);
 }
 
 int snapshot_receive(void *context, void *data, size_t size)

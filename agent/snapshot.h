@@ -32,6 +32,7 @@ void snapshot_free(struct snapshot_store *store); /* accepts NULL */
 typedef uint32_t (*snapshot_slow_fn)(void *context, uint64_t id, const uint64_t **ret_frames, enum reason *ret_reason);
 void snapshot_set_slow(struct snapshot_store *store, snapshot_slow_fn slow, void *context);
 bool snapshot_is_whole(const void *data, size_t size); /* a record that says the truth about its size */
+void snapshot_clear_holes(const struct snapshot *copy, uint8_t *stack); /* zeros, where nothing could be read */
 int snapshot_receive(void *store, void *data, size_t size); /* a ring_buffer_sample_fn; always 0 */
 /* What the kernel said of mappings in the copies up to then, into the table of processes. */
 void snapshot_tell_areas(struct snapshot_store *store, uint64_t until_ns);

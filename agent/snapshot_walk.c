@@ -13,23 +13,25 @@
 
 struct copied { /* what unwind_step.h reads from */
 	const uint8_t *stack;
-	uint64_t from;  /* user address of stack[0] */
-	uint32_t bytes;
+	const struct snapshot *copy; /* of one stack */
 	uint64_t root;  /* where the first thread's stack began, 0: elsewhere */
 	bool past_end, past_root; /* a word beyond the copy was wanted; beyond the root */
 };
 
 static int copied_read(struct copied *copied, uint64_t address, __u64 *to)
 {
-	uint64_t offset = address - copied->from;
+	const struct snapshot *copy = copied->copy;
+	uint64_t offset = address - copy->from;
 
-	if (address < copied->from)
+	if (address < copy->from)
 		return 1;
-	if (copied->bytes < sizeof(*to) || offset > copied->bytes - sizeof(*to)) {
+	if (copy->bytes < sizeof(*to) || offset > copy->bytes - sizeof(*to)) {
 		copied->past_end = true;
 		copied->past_root = copied->root && address >= copied->root;
 		return 1;
 	}
+	if ((copy->holes >> snapshot_page(copy, address) | copy->holes >> snapshot_page(copy, address + 7)) & 1)
+		return 1;
 	memcpy(to, copied->stack + offset, sizeof(*to));
 	return 0;
 }
@@ -129,7 +131,7 @@ uint32_t snapshot_walk(const struct snapshot *copy, const uint8_t *stack, const 
 		       const struct snapshot_rules *rules, uint64_t *ret_frames, enum reason *ret_reason)
 {
 	struct host_walk walk = { .regs = { .pc = copy->pc, .exact = 1 }, .process = process, .rules = rules,
-				  .copied = { .stack = stack, .from = copy->from, .bytes = copy->bytes } };
+				  .copied = { .stack = stack, .copy = copy } };
 	uint32_t depth = 0;
 
 	if (copy->start_stack - copy->from <= SNAPSHOT_BYTES)

@@ -24,6 +24,8 @@ struct snapshot_scratch {
 	__u8 stack[SNAPSHOT_BYTES + SNAPSHOT_PIECE];
 };
 
+_Static_assert(sizeof(struct snapshot_scratch) <= 32768, "PCPU_MIN_UNIT_SIZE is the most that a CPU's value may have");
+
 /* key 0, value: the copy being made, one a CPU. Only the sampler uses it; runs on a CPU never nest. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -87,13 +89,16 @@ static long note_end(struct task_struct *task, struct vm_area_struct *mapping, _
 
 /* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
  * needs; another lies in a mapping of its own, and what is behind that is none of ours. Where the kernel will not
- * tell, because somebody changes the mappings right now, the first failing read ends it. */
-static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit)
+ * tell, because somebody changes the mappings right now, it is not `known`, and the first failing read ends it. */
+static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit, bool *ret_known)
 {
+	*ret_known = true;
 	if (end - from > SNAPSHOT_STACK_BYTES) {
 		end = 0;
-		if (bpf_find_vma(bpf_get_current_task_btf(), from, note_end, &end, 0) || end <= from)
+		if (bpf_find_vma(bpf_get_current_task_btf(), from, note_end, &end, 0) || end <= from) {
+			*ret_known = false;
 			return limit;
+		}
 	}
 	return end - from < limit ? (__u32)(end - from) : limit;
 }
@@ -101,6 +106,8 @@ static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit)
 struct copying {
 	struct snapshot *snapshot; /* the bytes follow */
 	__u64 base, end;           /* base: user address of the first, if this stack were the only one */
+	__u32 read;                /* bytes up to the last that could be read */
+	bool skips;                /* what cannot be read is left out */
 };
 
 /* One piece more, if there is room for `limit` bytes and a piece. What changes from one to the next lies in the copy:
@@ -120,13 +127,18 @@ static __always_inline long copy_piece(struct copying *copying, __u32 limit)
 	if (!piece || piece > SNAPSHOT_PIECE || done > limit)
 		return 1;
 	if (!bpf_probe_read_user((__u8 *)(snapshot + 1) + done, piece, (const void *)from)) {
-		snapshot->bytes = done + piece;
+		copying->read = snapshot->bytes = done + piece;
 		return 0;
 	}
-	if (done)
+	if (!done) {
+		copying->base += piece;
+		snapshot->from += piece;
+		return 0;
+	}
+	if (!copying->skips)
 		return 1;
-	copying->base += piece;
-	snapshot->from += piece;
+	snapshot->holes |= 1U << snapshot_page(snapshot, from);
+	snapshot->bytes = done + piece;
 	return 0;
 }
 
@@ -151,7 +163,7 @@ static __always_inline void describe(struct snapshot *snapshot, const struct wal
 	snapshot->from = walk->regs.reg[UNWIND_RSP];
 	snapshot->bytes = snapshot->near_bytes = snapshot->flags = 0;
 	snapshot->far = 0;
-	snapshot->pad = 0; /* as the area */
+	snapshot->holes = 0;
 	__builtin_memset(&snapshot->area, 0, sizeof(snapshot->area)); /* a place in the ring has another's */
 	snapshot->pc = walk->regs.pc;
 	__builtin_memcpy(snapshot->reg, walk->regs.reg, sizeof(snapshot->reg));
@@ -229,9 +241,11 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 	describe(snapshot, walk, next_id(scratch));
 	copying.snapshot = snapshot;
 	copying.base = snapshot->from;
-	copying.end = snapshot->from + bytes_wanted(snapshot->from, snapshot->start_stack, SNAPSHOT_BYTES);
+	copying.read = 0;
+	copying.end = snapshot->from +
+		      bytes_wanted(snapshot->from, snapshot->start_stack, SNAPSHOT_BYTES, &copying.skips);
 	bpf_loop(PIECES(SNAPSHOT_BYTES), copy_short, &copying, 0);
-	done = snapshot->near_bytes = snapshot->bytes;
+	done = snapshot->near_bytes = snapshot->bytes = copying.read;
 	UNWIND_HIDE(done);
 	if (done > SNAPSHOT_BYTES)
 		return 0;
@@ -249,7 +263,14 @@ __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)
 struct wanted { /* of the stack the sample was on, and of the one the walk leapt to */
 	__u64 far_from;
 	__u32 near_bytes, far_bytes;
+	bool known; /* that the stack the sample was on goes so far */
 };
+
+static __always_inline void copy_part(struct copying *copying, __u32 limit)
+{
+	bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, copying, 0);
+	copying->snapshot->bytes = copying->read;
+}
 
 /* Made in the ring itself: it is more than the value of a per-CPU map may be. `limit` is a constant. */
 static __always_inline int refer(const struct walk *walk, __u64 id, const struct wanted *wanted, __u32 limit)
@@ -263,13 +284,15 @@ static __always_inline int refer(const struct walk *walk, __u64 id, const struct
 	snapshot->flags = SNAPSHOT_REFEREE;
 	copying.base = snapshot->from;
 	copying.end = snapshot->from + wanted->near_bytes;
-	bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, &copying, 0);
+	copying.skips = wanted->known;
+	copy_part(&copying, limit);
 	snapshot->near_bytes = snapshot->bytes;
 	if (wanted->far_bytes && snapshot->bytes) {
 		snapshot->far = wanted->far_from;
 		copying.base = snapshot->far - snapshot->bytes;
 		copying.end = snapshot->far + wanted->far_bytes;
-		bpf_loop(PIECES(limit), limit == SNAPSHOT_BYTES ? copy_short : copy_long, &copying, 0);
+		copying.skips = false;
+		copy_part(&copying, limit);
 	}
 	bpf_ringbuf_submit(snapshot, BPF_RB_NO_WAKEUP);
 	return 1;
@@ -280,14 +303,16 @@ static __always_inline void want(const struct walk *walk, struct wanted *wanted)
 {
 	__u64 sp = walk->regs.reg[UNWIND_RSP], root = bpf_get_current_task_btf()->mm->start_stack;
 	__u64 below = walk->far & (SNAPSHOT_PIECE - 1);
+	bool far_known;
 
 	if (!walk->far || walk->near_end <= sp || walk->near_end - sp > SNAPSHOT_REFEREE_BYTES) {
-		wanted->near_bytes = bytes_wanted(sp, root, SNAPSHOT_REFEREE_BYTES);
+		wanted->near_bytes = bytes_wanted(sp, root, SNAPSHOT_REFEREE_BYTES, &wanted->known);
 		return;
 	}
+	wanted->known = true; /* the walk came by there */
 	wanted->near_bytes = (__u32)(walk->near_end - sp);
 	wanted->far_from = walk->far - (below < BELOW_BYTES ? below : BELOW_BYTES);
-	wanted->far_bytes = bytes_wanted(wanted->far_from, root, SNAPSHOT_REFEREE_BYTES - wanted->near_bytes);
+	wanted->far_bytes = bytes_wanted(wanted->far_from, root, SNAPSHOT_REFEREE_BYTES - wanted->near_bytes, &far_known);
 }
 
 __attribute__((noinline)) int snapshot_refer(struct walk *walk)

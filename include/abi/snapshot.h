@@ -10,7 +10,7 @@
 
 #include "abi/types.h"
 
-#define SNAPSHOT_BYTES 16384 /* of stack at most */
+#define SNAPSHOT_BYTES 24576 /* of stack at most: libuv keeps 12 KiB in one frame. A CPU's value has 32 KiB */
 #define SNAPSHOT_PIECE 4096  /* a read is all or nothing, so none crosses a page */
 #define SNAPSHOT_REFEREE_BYTES 122880 /* likewise, of copies under SNAPSHOT_REFEREE: a verdict wants the root */
 #define SNAPSHOT_STACK_BYTES (128ULL << 20) /* below the first stack nothing is mapped so near (MIN_GAP, arch/x86/mm/mmap.c) */
@@ -45,10 +45,18 @@ struct snapshot { /* then `bytes` bytes of stack: `near_bytes` from `from` up, t
 	__u32 flags;
 	__u32 reason; /* enum reason: how the walk ended */
 	__u64 far; /* SNAPSHOT_REFEREE: a bit below where the walk went on on another stack or behind a very large frame, 0: nowhere */
-	__u32 near_bytes, pad;
+	__u32 near_bytes;
+	/* Bit n: of the n-th page, counted from that of `from`, nothing could be read, and what stands for it is
+	 * anything: a large frame need not touch all its pages. */
+	__u32 holes;
 	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
 ABI_SIZE(struct snapshot, 264);
+
+static inline __attribute__((always_inline)) __u32 snapshot_page(const struct snapshot *copy, __u64 address)
+{
+	return (__u32)(address / SNAPSHOT_PIECE - copy->from / SNAPSHOT_PIECE) & 31;
+}
 
 #define SNAPSHOT_REFEREE 1 /* the sample is counted as any other; the copy is to find out whether its stack is right */
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts the programs named after argv[1] by turns, each waited for, until argv[1] seconds have passed, and says
- * how many there were and what CPU time it and they took. Without any it forks, and the children end at once. Compiled with -DWORK=name it is such a program: spends
- * 2 ms, most of them in the function of that name, and ends.
+ * how many there were and what CPU time it and they took. Without any it forks, and the children end at once. Compiled
+ * with -DWORK=name it is such a program: spends 2 ms, most of them in the function of that name, and ends. -DROOM=bytes
+ * makes main's frame so large.
  */
 #define _GNU_SOURCE
 #include "split_work.h"
@@ -25,6 +26,10 @@ static double seconds(clockid_t clock)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+#ifndef ROOM
+#define ROOM 8
+#endif
+
 #ifdef WORK
 __attribute__((noinline)) static uint64_t WORK(uint64_t x)
 {
@@ -35,8 +40,10 @@ __attribute__((noinline)) static uint64_t WORK(uint64_t x)
 int main(void)
 {
 	double end = seconds(CLOCK_PROCESS_CPUTIME_ID) + 0.002;
+	volatile char room[ROOM];
 	uint64_t x = 1;
 
+	room[0] = room[ROOM - 1] = 0;
 	while (seconds(CLOCK_PROCESS_CPUTIME_ID) < end)
 		x = WORK(x);
 	return x == 7;
