@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stage "drain". Takes the kernel's two sets of blocks, gives samples with their frames. Owns the mapping of the
- * blocks and the user side's half of the accounts.
+ * Stage "drain". Takes the kernel's two sets of blocks, gives samples with their frames. Owns the buffer a
+ * block is read into and the user side's half of the accounts.
  *
  * Exactness: a handler reads the turn once. After the next began, replacing a slot of an array of maps makes the
  * kernel wait for every program that was running (maybe_wait_bpf_programs, kernel/bpf/syscall.c), so the old set is then
@@ -18,18 +18,17 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <stddef.h>
-#include <sys/mman.h>
 
 struct drain {
 	struct loader *loader;
-	uint32_t idle; /* the set that no handler writes to */
-	uint64_t since_ns; /* when the other one became active */
+	uint32_t turn;     /* the one that is over */
+	uint64_t since_ns; /* when the next one began */
 	int grace_fd[2];
 	unsigned grace_next;
 	unsigned cpus;
 	struct sample_counters *per_cpu;
-	const struct sample_block *blocks; /* of all sets; the kernel's memory */
-	size_t blocks_bytes;
+	struct sample_block *block; /* the one being read */
+	uint32_t *numbers;          /* of those to be read */
 
 	pthread_mutex_t lock; /* guards what follows and per_cpu */
 	struct sample_counters settled[SAMPLE_SETS]; /* the kernel's counters of a set when it was last collected */
@@ -46,18 +45,6 @@ static int make_grace_maps(struct drain *drain)
 	return 0;
 }
 
-static int map_blocks(struct drain *drain)
-{
-	size_t bytes = (size_t)SAMPLE_SETS * loader_blocks(drain->loader) * SAMPLE_BLOCK_BYTES;
-	void *blocks = mmap(NULL, bytes, PROT_READ, MAP_SHARED, loader_map_fd(drain->loader, LOADER_BLOCKS), 0);
-
-	if (blocks == MAP_FAILED)
-		return -errno;
-	drain->blocks = blocks;
-	drain->blocks_bytes = bytes;
-	return 0;
-}
-
 int drain_new(struct loader *loader, struct drain **ret_drain)
 {
 	struct drain *drain = calloc(1, sizeof(*drain));
@@ -71,8 +58,10 @@ int drain_new(struct loader *loader, struct drain **ret_drain)
 	drain->since_ns = clock_monotonic_ns();
 	drain->cpus = cpus > 0 ? (unsigned)cpus : 1;
 	drain->per_cpu = calloc(drain->cpus, sizeof(*drain->per_cpu));
-	if (drain->per_cpu)
-		error = make_grace_maps(drain) ?: map_blocks(drain);
+	drain->block = malloc(sizeof(*drain->block));
+	drain->numbers = calloc(loader_blocks(loader), sizeof(*drain->numbers));
+	if (drain->per_cpu && drain->block && drain->numbers)
+		error = make_grace_maps(drain);
 	if (error) {
 		drain_free(drain);
 		return error;
@@ -89,8 +78,8 @@ void drain_free(struct drain *drain)
 		if (drain->grace_fd[i] >= 0)
 			close(drain->grace_fd[i]);
 	free(drain->per_cpu);
-	if (drain->blocks)
-		munmap((void *)drain->blocks, drain->blocks_bytes);
+	free(drain->block);
+	free(drain->numbers);
 	pthread_mutex_destroy(&drain->lock);
 	free(drain);
 }
@@ -122,7 +111,7 @@ int drain_switch(struct drain *drain, uint64_t *ret_from_ns, uint64_t *ret_to_ns
 	uint32_t zero = 0;
 	uint64_t now;
 
-	drain->idle = loader_next_turn(drain->loader);
+	drain->turn = loader_next_turn(drain->loader);
 	now = clock_monotonic_ns();
 	*ret_from_ns = drain->since_ns;
 	*ret_to_ns = now;
@@ -146,9 +135,10 @@ static void fill_sample(const struct sample_record *record, size_t bytes, struct
 	const uint64_t *frames = (const uint64_t *)(record + 1);
 	uint32_t room = (uint32_t)((bytes - sizeof(*record)) / sizeof(*frames));
 	uint32_t kernel = record->value.kernel_depth, user = record->value.user_depth;
-	struct drain_sample sample = { .key = &record->key, .value = &record->value, .kernel = frames,
-				       .kernel_depth = kernel <= room ? kernel : 0 };
+	struct drain_sample sample = { .key = &record->key, .value = &record->value, .kernel = frames };
 
+	if (kernel <= room && kernel <= SAMPLE_MAX_KERNEL_FRAMES)
+		sample.kernel_depth = kernel;
 	sample.user = frames + sample.kernel_depth;
 	sample.user_depth = user <= room - sample.kernel_depth && user <= SAMPLE_MAX_USER_FRAMES ? user : 0;
 	sample.user_reason = record->key.user_reason < REASON_COUNT ? record->key.user_reason : REASON_STACK_MISSING;
@@ -182,13 +172,16 @@ static void collect_block(const struct sample_block *block, struct collection *c
 int drain_collect(struct drain *drain, drain_fn take, void *context)
 {
 	struct collection collection = { .take = take, .context = context };
-	uint32_t set = drain->idle;
-	unsigned first = set * loader_blocks(drain->loader), taken = loader_return_blocks(drain->loader, set);
+	unsigned count = loader_used_blocks(drain->loader, drain->turn, drain->numbers);
+	int blocks = loader_map_fd(drain->loader, LOADER_BLOCKS), error;
+	uint32_t set = drain->turn % SAMPLE_SETS;
 	struct sample_counters settled;
-	int error;
 
-	for (unsigned at = 0; at < taken; at++)
-		collect_block(&drain->blocks[first + at], &collection);
+	for (unsigned at = 0; at < count; at++) {
+		if (bpf_map_lookup_elem(blocks, &drain->numbers[at], drain->block))
+			return -errno;
+		collect_block(drain->block, &collection);
+	}
 	pthread_mutex_lock(&drain->lock);
 	error = read_counters(drain, set, &settled);
 	if (!error)

@@ -108,25 +108,25 @@ static unsigned ring_bytes(unsigned cpus)
 	return ring;
 }
 
-/* Room in a set for 4 KiB a sample of a second, ten times the usual, since stacks may be deep and the agent late; and
- * a block more for each processor, which need not fill its last one. */
-static unsigned count_blocks(const struct loader_opts *opts)
+/* Shared room in a set for 4 KiB a sample of a second, ten times the usual, since stacks may be deep and the agent late. */
+static unsigned count_shared(const struct loader_opts *opts, unsigned cpus)
 {
-	uint64_t cpus = opts->cpus ? opts->cpus : 1;
-
 	return opts->sample_blocks ? opts->sample_blocks :
-				     at_least(opts->frequency * cpus * 4096 / SAMPLE_BLOCK_BYTES + cpus, 24, 2048);
+				     at_least((uint64_t)opts->frequency * cpus * 4096 / SAMPLE_BLOCK_BYTES, 28, 2048);
 }
 
 static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 {
-	unsigned blocks = count_blocks(opts);
+	unsigned cpus = opts->cpus ? opts->cpus : 1;
+	unsigned own = cpus < SAMPLE_OWN_BLOCKS ? cpus : SAMPLE_OWN_BLOCKS, shared = count_shared(opts, cpus);
 	int error;
 
+	_Static_assert(SAMPLE_SETS * (SAMPLE_OWN_BLOCKS + LOADER_MAX_SHARED_BLOCKS) <= 1 << 16, "bits in walk.recent");
 	skeleton->data->knobs.cgroup_source = opts->cgroup_source;
 	skeleton->data->knobs.referee_interval = opts->referee_interval;
-	skeleton->data->knobs.blocks = blocks;
-	error = bpf_map__set_max_entries(skeleton->maps.blocks, SAMPLE_SETS * blocks);
+	skeleton->data->knobs.own_blocks = own;
+	skeleton->data->knobs.shared_blocks = shared;
+	error = bpf_map__set_max_entries(skeleton->maps.blocks, SAMPLE_SETS * (own + shared));
 	return error ?: bpf_map__set_max_entries(skeleton->maps.snapshots, ring_bytes(opts->cpus));
 }
 
@@ -391,20 +391,26 @@ void loader_forget_process(struct loader *loader, uint32_t tgid)
 
 uint32_t loader_next_turn(struct loader *loader)
 {
-	return (__atomic_fetch_add(&loader->skeleton->data->knobs.turn, 1, __ATOMIC_SEQ_CST)) % SAMPLE_SETS;
+	return __atomic_fetch_add(&loader->skeleton->data->knobs.turn, 1, __ATOMIC_SEQ_CST);
+}
+
+unsigned loader_used_blocks(struct loader *loader, uint32_t turn, uint32_t *ret_numbers)
+{
+	struct knobs *knobs = &loader->skeleton->data->knobs;
+	uint32_t set = turn % SAMPLE_SETS, first = set * (knobs->own_blocks + knobs->shared_blocks);
+	unsigned count = 0, shared = __atomic_exchange_n(&knobs->blocks_taken[set], 0, __ATOMIC_SEQ_CST);
+
+	for (uint32_t own = 0; own < knobs->own_blocks; own++)
+		if (loader->skeleton->bss->own_turns[set][own] == turn)
+			ret_numbers[count++] = first + own;
+	for (uint32_t at = 0; at < shared && at < knobs->shared_blocks; at++)
+		ret_numbers[count++] = first + knobs->own_blocks + at;
+	return count;
 }
 
 unsigned loader_blocks(const struct loader *loader)
 {
-	return loader->skeleton->data->knobs.blocks;
-}
-
-unsigned loader_return_blocks(struct loader *loader, uint32_t set)
-{
-	unsigned blocks = loader_blocks(loader);
-	unsigned taken = __atomic_exchange_n(&loader->skeleton->data->knobs.blocks_taken[set], 0, __ATOMIC_SEQ_CST);
-
-	return taken < blocks ? taken : blocks;
+	return loader->skeleton->data->knobs.own_blocks + loader->skeleton->data->knobs.shared_blocks;
 }
 
 void loader_wake_after(struct loader *loader, uint64_t at_ns)

@@ -14,9 +14,11 @@
 
 struct loader;
 
+#define LOADER_MAX_SHARED_BLOCKS (1U << 14)
+
 struct loader_opts {
 	unsigned frequency, cpus;       /* size the blocks of samples: what can be taken in a second */
-	unsigned sample_blocks;         /* that a set has, 0: from frequency and cpus */
+	unsigned sample_blocks;         /* that processors share in a set, 0: from frequency and cpus */
 	unsigned referee_interval;      /* one sample in so many is copied for the referee, 0: none */
 	enum cgroup_source cgroup_source;
 	bool allow_freezing_kernel;     /* load even where user reads from an interrupt can freeze the host */
@@ -41,11 +43,12 @@ size_t loader_maps(struct loader *loader, const struct view_map **ret_maps);
 void loader_forget_rules(struct loader *loader);
 /* Likewise, of the process's entry in LOADER_PROCESSES: after each change of it. */
 void loader_forget_process(struct loader *loader, uint32_t tgid);
-/* Handlers that ask from now on write to the other set. Returns the one that was active. */
+/* Handlers that ask from now on write to the other set. Returns the turn that is over. */
 uint32_t loader_next_turn(struct loader *loader);
-unsigned loader_blocks(const struct loader *loader); /* of each set, which lie one behind the other */
-/* How many of the set's blocks, from its first on, handlers had taken; all are free again. Once nobody writes there. */
-unsigned loader_return_blocks(struct loader *loader, uint32_t set);
+unsigned loader_blocks(const struct loader *loader); /* of each set */
+/* The keys in LOADER_BLOCKS of those that handlers wrote to in the turn, at most loader_blocks; the shared ones are free
+ * again. Once nobody writes there. */
+unsigned loader_used_blocks(struct loader *loader, uint32_t turn, uint32_t *ret_numbers);
 void loader_wake_after(struct loader *loader, uint64_t at_ns); /* from then on a copy of a stack makes its ring readable */
 uint64_t loader_events_lost(const struct loader *loader); /* of cgroups, for want of room in their ring */
 

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define BLOCK_BYTES ((size_t)REFEREE_JOBS * SNAPSHOT_REFEREE_BYTES)
-#define UNMATCHED_NS 3000000000ULL /* a sample comes out of the kernel's maps within two slices */
+#define UNMATCHED_NS 3000000000ULL /* a sample comes out of the kernel's blocks within two slices */
 #define MOST_NS 600000000ULL /* CPU time a second to judge, however many are asked for */
 #define MAX_BLAMED 16 /* binaries of one stack that a verdict is noted for */
 

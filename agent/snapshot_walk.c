@@ -30,7 +30,7 @@ static int copied_read(struct copied *copied, uint64_t address, __u64 *to)
 		copied->past_root = copied->root && address >= copied->root;
 		return 1;
 	}
-	if ((copy->holes >> snapshot_page(copy, address) | copy->holes >> snapshot_page(copy, address + 7)) & 1)
+	if (snapshot_in_hole(copy, address, address + 7))
 		return 1;
 	memcpy(to, copied->stack + offset, sizeof(*to));
 	return 0;

@@ -2,6 +2,7 @@
 /* The one definition of every map of maps.bpf.h, and of the knobs. Linked first. */
 #include "maps.bpf.h"
 
+volatile __u32 own_turns[SAMPLE_SETS][SAMPLE_OWN_BLOCKS] = {};
 volatile struct knobs knobs = { .rules_epoch = 1, .turn = SAMPLE_SETS };
 
 struct map_grace grace SEC(".maps");

@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 extern volatile struct knobs knobs;
+extern volatile __u32 own_turns[SAMPLE_SETS][SAMPLE_OWN_BLOCKS]; /* when a processor last took its own block of a set */
 
 /*
  * key 0, value: a map nobody reads. agent/drain replaces it: the kernel then waits until every program that was
@@ -54,15 +55,14 @@ struct map_scratch {
 extern struct map_scratch scratch SEC(".maps");
 
 /*
- * key: the set's first + one of its blocks, value: struct sample_block. A processor that needs one takes the next of
- * the set (knobs.blocks_taken) and writes records to it; read by agent/drain through its mapping of the memory. All
- * taken: the processor keeps samples without their stacks under STACK_MAP_FULL in what is left of its own block,
- * then the sample is lost under COUNTS_MAP_FULL.
+ * key: the set's first + one of its blocks, value: struct sample_block. First those of each processor, then the shared
+ * ones: a processor that needs another takes the next (knobs.blocks_taken). Read by agent/drain. All taken: the processor
+ * keeps samples without their stacks under STACK_MAP_FULL in what is left of its own block, then they are lost under
+ * COUNTS_MAP_FULL.
  */
 struct map_blocks {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct sample_block);
 };

@@ -58,15 +58,25 @@ static __always_inline struct sample_record *record_at(struct sample_block *bloc
 	return block && at <= SAMPLE_BLOCK_BYTES - sizeof(struct sample_record) ? (void *)((char *)block + at) : NULL;
 }
 
-/* The next of the set for this processor. False: all are taken. */
+/* In a turn first the processor's own. False: all are taken. */
 static __noinline bool take_block(struct walk *walk, __u32 turn)
 {
-	__u32 set = turn % SAMPLE_SETS, next = __sync_fetch_and_add(&knobs.blocks_taken[set], 1);
+	__u32 set = turn % SAMPLE_SETS, own = bpf_get_smp_processor_id(), next = own;
+	volatile __u32 *taken = &knobs.blocks_taken[set];
 
-	if (next >= knobs.blocks)
-		return false;
+	if (walk->log.turn != turn && own < knobs.own_blocks) {
+		UNWIND_HIDE(own);
+		own_turns[set][own & (SAMPLE_OWN_BLOCKS - 1)] = turn;
+	} else {
+		if (*taken >= knobs.shared_blocks) /* nor does the number grow for ever */
+			return false;
+		next = __sync_fetch_and_add(taken, 1);
+		if (next >= knobs.shared_blocks)
+			return false;
+		next += knobs.own_blocks;
+	}
 	walk->log.turn = turn;
-	walk->log.block = set * knobs.blocks + next;
+	walk->log.block = set * (knobs.own_blocks + knobs.shared_blocks) + next;
 	walk->log.at = offsetof(struct sample_block, records);
 	return true;
 }
@@ -84,9 +94,45 @@ static __always_inline void drop_stacks(struct walk *walk)
 	walk->value.kernel_depth = walk->value.user_depth = 0;
 }
 
+static __always_inline __u32 slot_of(const struct sample_key *key)
+{
+	__u64 hash = walk_hash(walk_hash(key->user_stack, key->kernel_stack), key->tid);
+
+	UNWIND_HIDE(hash); /* else clang mixes after the mask, and 6.1 knows no bound of an exclusive or */
+	return hash >> 32 & (WALK_RECENT - 1);
+}
+
+static __always_inline bool same_key(const struct sample_key *a, const struct sample_key *b)
+{
+	const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
+	__u64 differ = 0;
+
+#pragma unroll
+	for (unsigned long i = 0; i < sizeof(*a) / sizeof(*left); i++)
+		differ |= left[i] ^ right[i];
+	return !differ;
+}
+
+static __always_inline bool count_again(struct walk *walk, __u32 turn)
+{
+	__u64 recent = walk->recent[slot_of(&walk->key)];
+	struct sample_record *record;
+
+	if (recent >> 32 != turn)
+		return false;
+	record = record_at(find_block((__u32)recent >> 16), recent & 0xffff);
+	if (!record || !same_key(&record->key, &walk->key))
+		return false;
+	record->value.count++; /* nobody else writes to this processor's blocks */
+	record->value.last_ns = walk->value.last_ns;
+	record->value.table_version = walk->value.table_version;
+	__builtin_memcpy(record->value.comm, walk->value.comm, sizeof(walk->value.comm));
+	return true;
+}
+
 /* A record for a key that has none this processor remembers. 0, or 1 when it was lost. Looks its scratch up itself: so
  * it is verified alone. */
-__attribute__((noinline)) int sample_append(__u32 turn, __u32 slot)
+__attribute__((noinline)) int sample_append(__u32 turn)
 {
 	__u32 zero = 0, at;
 	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
@@ -99,6 +145,8 @@ __attribute__((noinline)) int sample_append(__u32 turn, __u32 slot)
 		if (walk->log.turn != turn)
 			return 1;
 		drop_stacks(walk);
+		if (count_again(walk, turn))
+			return 0;
 	}
 	at = walk->log.at;
 	copy.block = find_block(walk->log.block);
@@ -115,45 +163,8 @@ __attribute__((noinline)) int sample_append(__u32 turn, __u32 slot)
 		copy_frames(&copy, 0, walk->value.user_depth);
 	}
 	walk->log.at = copy.block->used = copy.to;
-	walk->recent[slot % WALK_RECENT] = (__u64)turn << 32 | walk->log.block << 16 | at;
+	walk->recent[slot_of(&walk->key)] = (__u64)turn << 32 | walk->log.block << 16 | at;
 	return 0;
-}
-
-static __always_inline bool same_key(const struct sample_key *a, const struct sample_key *b)
-{
-	const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
-	__u64 differ = 0;
-
-#pragma unroll
-	for (unsigned long i = 0; i < sizeof(*a) / sizeof(*left); i++)
-		differ |= left[i] ^ right[i];
-	return !differ;
-}
-
-static __always_inline bool count_again(struct walk *walk, __u32 turn, __u32 slot)
-{
-	__u64 recent = walk->recent[slot];
-	struct sample_record *record;
-
-	if (recent >> 32 != turn)
-		return false;
-	record = record_at(find_block((__u32)recent >> 16), recent & 0xffff);
-	if (!record || !same_key(&record->key, &walk->key))
-		return false;
-	record->value.count++; /* nobody else writes to this processor's blocks */
-	record->value.last_ns = walk->value.last_ns;
-	record->value.table_version = walk->value.table_version;
-	__builtin_memcpy(record->value.comm, walk->value.comm, sizeof(walk->value.comm));
-	return true;
-}
-
-/* 0, or 1 when there was no room. */
-static __always_inline int count(struct walk *walk, __u32 turn)
-{
-	__u64 hash = walk_hash(walk_hash(walk->key.user_stack, walk->key.kernel_stack), walk->key.tid);
-	__u32 slot = hash >> 32 & (WALK_RECENT - 1);
-
-	return count_again(walk, turn, slot) ? 0 : sample_append(turn, slot);
 }
 
 static __always_inline void read_kernel_stack(struct walk *walk, void *ctx)
@@ -296,6 +307,7 @@ static __always_inline enum reason find_table(struct walk *walk)
 static __noinline int take_recycling(struct walk *walk, __u32 set)
 {
 	keep_leaf(walk, REASON_STALE_MAPPING);
+	walk->ask = walk->regs.pc; /* mremap is told by nobody */
 	return snapshot_take(walk, set);
 }
 
@@ -387,7 +399,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 		copy_for_referee(walk, (void *)ctx, task);
 	counted->frames += walk->walked;
 	counted->searched += walk->searched;
-	if (count(walk, turn)) {
+	if (!count_again(walk, turn) && sample_append(turn)) {
 		counted->lost[REASON_COUNTS_MAP_FULL]++;
 		walk->key.flags &= ~SAMPLE_SNAPSHOT; /* nobody will ask for it */
 	}

@@ -89,7 +89,8 @@ static long note_end(struct task_struct *task, struct vm_area_struct *mapping, _
 
 /* What to copy at most. The first thread's stack ends below the arguments and the environment, which no frame
  * needs; another lies in a mapping of its own, and what is behind that is none of ours. Where the kernel will not
- * tell, because somebody changes the mappings right now, it is not `known`, and the first failing read ends it. */
+ * tell, because somebody changes the mappings right now, it is not `known`, and the first failing read behind
+ * one that did not ends it. */
 static __always_inline __u32 bytes_wanted(__u64 from, __u64 end, __u32 limit, bool *ret_known)
 {
 	*ret_known = true;
@@ -206,17 +207,11 @@ static long note_area(struct task_struct *task, struct vm_area_struct *vma, stru
 static __always_inline void ask_area(struct snapshot_area *area, const struct walk *walk)
 {
 	struct area_search search = { .area = area };
-	__u32 last = walk->depth - 1;
-	__u64 frame;
 
-	if (walk->reason != REASON_NO_MAPPING && walk->reason != REASON_STALE_MAPPING)
+	if (!walk->ask || (walk->reason != REASON_NO_MAPPING && walk->reason != REASON_STALE_MAPPING))
 		return;
-	UNWIND_HIDE(last);
-	last &= SAMPLE_MAX_USER_FRAMES - 1;
-	frame = walk->frames[last];
-	frame = frame & SAMPLE_FRAME_EXACT ? frame & ~SAMPLE_FRAME_EXACT : frame - 1;
-	if (!bpf_find_vma(bpf_get_current_task_btf(), frame, note_area, &search, 0) && area->end)
-		area->address = frame;
+	if (!bpf_find_vma(bpf_get_current_task_btf(), walk->ask, note_area, &search, 0) && area->end)
+		area->address = walk->ask;
 }
 
 __attribute__((noinline)) int snapshot_take(struct walk *walk, __u32 set)

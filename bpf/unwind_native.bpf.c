@@ -270,6 +270,7 @@ static long walk_frame(__u32 index, struct walk_loop *loop)
 
 	if (pc < walk->at.start || pc >= walk->at.end) {
 		if (walk_find_mapping(walk, pc)) {
+			walk->ask = pc;
 			walk->reason = walk->doubt ? walk->doubt : REASON_NO_MAPPING;
 			if (walk->doubt || frame >> 63)
 				return 1; /* what a frame pointer led to is no frame */
@@ -340,7 +341,7 @@ __attribute__((noinline)) int unwind_native(struct walk *walk)
 	walk->depth = 0;
 	walk->hash = 0;
 	walk->window_limit = 0;
-	walk->far = 0;
+	walk->far = walk->ask = 0;
 	walk->doubt = REASON_NONE;
 	walk->reason = REASON_NONE;
 	walk->known_base = knobs.rules_epoch * 0x9e3779b97f4a7c15ULL;

@@ -42,6 +42,7 @@ struct walk {
 	/* A bit behind where the first leap came from, and the rsp it led to, 0: there was none. A program may grow its
 	 * stack elsewhere, as rustc does, and a goroutine calls on another. */
 	__u64 near_end, far;
+	__u64 ask;        /* where the kernel is to be asked what it has, for the table has nothing; 0: nowhere */
 	__u32 window_limit; /* words may begin at offsets below it */
 	__u32 depth;      /* frames kept, a gap among them where there are more than SAMPLE_MAX_DEPTH */
 	__u32 walked;     /* frames met */

@@ -86,12 +86,31 @@ static void add_mappings(struct keep *keep)
 	}
 }
 
+/* What could be read of the copy, page by page where something could not. Returns how many parts there are. */
+static uint32_t fill_memory(const struct snapshot *copy, const uint8_t *bytes, struct stack_part *ret_parts)
+{
+	uint64_t at = copy->from, near_end = copy->from + copy->near_bytes;
+	uint32_t count = 0;
+
+	while (at < near_end) {
+		uint64_t end = copy->holes ? at / SNAPSHOT_PIECE * SNAPSHOT_PIECE + SNAPSHOT_PIECE : near_end;
+
+		if (end > near_end)
+			end = near_end;
+		if (!snapshot_in_hole(copy, at, at))
+			ret_parts[count++] = (struct stack_part){ at, end - at, bytes + (at - copy->from) };
+		at = end;
+	}
+	if (copy->bytes > copy->near_bytes)
+		ret_parts[count++] = (struct stack_part){ copy->far, copy->bytes - copy->near_bytes,
+							  bytes + copy->near_bytes };
+	return count;
+}
+
 static int write_case(struct keep *keep, int fd)
 {
 	const struct snapshot *copy = keep->stack->copy;
-	struct stack_part memory[] = { { copy->from, copy->near_bytes, keep->stack->bytes },
-				       { copy->far, copy->bytes - copy->near_bytes,
-					 keep->stack->bytes + copy->near_bytes } };
+	struct stack_part memory[SNAPSHOT_REFEREE_BYTES / SNAPSHOT_PIECE + 2];
 	struct stack_case *to = &keep->stack_case;
 	auto_buf struct buf text = { 0 };
 
@@ -104,7 +123,7 @@ static int write_case(struct keep *keep, int fd)
 	to->images = keep->images;
 	to->mappings = keep->mappings;
 	to->memory = memory;
-	to->memory_count = !copy->bytes ? 0 : copy->bytes == copy->near_bytes ? 1 : 2;
+	to->memory_count = fill_memory(copy, keep->stack->bytes, memory);
 	to->frames = keep->frames;
 	to->frame_count = keep->stack->count;
 	to->ends = keep->stack->reason;

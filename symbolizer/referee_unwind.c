@@ -68,6 +68,8 @@ static bool read_stack(struct unwind *unwind, uint64_t address, uint64_t *ret_wo
 {
 	const struct snapshot *copy = unwind->copy;
 
+	if (address - copy->from < copy->near_bytes && snapshot_in_hole(copy, address, address + 7))
+		return false;
 	return read_part(unwind->stack, copy->near_bytes, copy->from, address, ret_word) ||
 	       read_part(unwind->stack + copy->near_bytes, copy->bytes - copy->near_bytes, copy->far, address, ret_word);
 }

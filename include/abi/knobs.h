@@ -30,13 +30,14 @@ struct knobs {
 	__u32 turn;              /* of the sets, never 0: a run that reads it here writes to set `turn % SAMPLE_SETS` */
 	__u32 cgroup_source;     /* enum cgroup_source; set before load */
 	__u32 referee_interval;  /* one sample in so many is copied for agent/referee, 0: none; set before load */
-	__u32 blocks;            /* that a set has; set before load */
+	__u32 own_blocks, shared_blocks; /* of each set: a processor's own, and for who needs more; set before load */
+	__u32 pad;
 	/* By tgid. What processors remember of an entry of `processes` counts as long as this stays: it grows after each
 	 * change of one. */
 	__u32 process_epochs[KNOB_PROCESS_EPOCHS];
-	__u32 blocks_taken[SAMPLE_SETS]; /* by processors, of each set; may go past `blocks`. The agent takes it back to 0 */
+	__u32 blocks_taken[SAMPLE_SETS]; /* of the shared ones; may go past their number. The agent takes it back to 0 */
 };
-ABI_SIZE(struct knobs, 24 + 4 * KNOB_PROCESS_EPOCHS + 4 * SAMPLE_SETS);
+ABI_SIZE(struct knobs, 32 + 4 * KNOB_PROCESS_EPOCHS + 4 * SAMPLE_SETS);
 
 /*
  * One per CPU and set, in the `counters` per-CPU array with SAMPLE_SETS entries. Cumulative; never reset.

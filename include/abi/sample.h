@@ -61,6 +61,8 @@ ABI_SIZE(struct sample_record, 88);
 #define SAMPLE_RECORD_MOST (sizeof(struct sample_record) + 8 * (SAMPLE_MAX_USER_FRAMES + SAMPLE_MAX_KERNEL_FRAMES))
 #define SAMPLE_BLOCK_BYTES 65536 /* a record that may be the longest needs no other bound than where it begins */
 
+#define SAMPLE_OWN_BLOCKS 1024 /* processors that have a block of their own in each set; the others share */
+
 struct sample_block {
 	__u32 used; /* bytes, with these eight */
 	__u32 pad;

@@ -46,8 +46,8 @@ struct snapshot { /* then `bytes` bytes of stack: `near_bytes` from `from` up, t
 	__u32 reason; /* enum reason: how the walk ended */
 	__u64 far; /* SNAPSHOT_REFEREE: a bit below where the walk went on on another stack or behind a very large frame, 0: nowhere */
 	__u32 near_bytes;
-	/* Bit n: of the n-th page, counted from that of `from`, nothing could be read, and what stands for it is
-	 * anything: a large frame need not touch all its pages. */
+	/* Bit n: the n-th page, counted from that of `from`, could not be read, and nothing that stands for it is to be
+	 * believed: a large frame need not touch all its pages. */
 	__u32 holes;
 	struct snapshot_area area; /* where the walk ended, of what the tables may not know: mremap is told by nobody */
 };
@@ -56,6 +56,12 @@ ABI_SIZE(struct snapshot, 264);
 static inline __attribute__((always_inline)) __u32 snapshot_page(const struct snapshot *copy, __u64 address)
 {
 	return (__u32)(address / SNAPSHOT_PIECE - copy->from / SNAPSHOT_PIECE) & 31;
+}
+
+/* Of bytes of the part from `from` up; a word lies on two pages at most. */
+static inline __attribute__((always_inline)) __u32 snapshot_in_hole(const struct snapshot *copy, __u64 first, __u64 last)
+{
+	return (copy->holes >> snapshot_page(copy, first) | copy->holes >> snapshot_page(copy, last)) & 1;
 }
 
 #define SNAPSHOT_REFEREE 1 /* the sample is counted as any other; the copy is to find out whether its stack is right */

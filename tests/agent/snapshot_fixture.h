@@ -10,7 +10,6 @@
 #define SP 0x7ffd00001000ULL
 #define TEXT 0x10000ULL /* user address of ELF address 0x401000 */
 #define WORDS 256
-
 /* By hundreds of text: how the function there is left. */
 #define LEAF 0x000     /* CFA rsp + 16 */
 #define FRAMED 0x100   /* CFA rbp + 16, rbp saved below */
@@ -114,12 +113,6 @@ static inline void make_stack(struct bench *bench)
 	put(bench, SP + 8, TEXT + FRAMED + 0x20);
 	put(bench, SP + 32, 0);
 	put(bench, SP + 40, TEXT + ROOT + 0x10);
-}
-
-static inline uint32_t walk(struct bench *bench, enum reason *ret_reason)
-{
-	return snapshot_walk(&bench->copy.head, (const uint8_t *)bench->copy.words, bench->process, &rules,
-			     bench->frames, ret_reason);
 }
 
 #define BENCH(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)

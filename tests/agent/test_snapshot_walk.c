@@ -2,6 +2,12 @@
 /* The walk over a copied stack, and what ends it. */
 #include "snapshot_fixture.h"
 
+static uint32_t walk(struct bench *bench, enum reason *ret_reason)
+{
+	return snapshot_walk(&bench->copy.head, (const uint8_t *)bench->copy.words, bench->process, &rules,
+			     bench->frames, ret_reason);
+}
+
 static void a_copied_stack_is_walked_to_its_root(void **state)
 {
 	struct bench *bench = *state;

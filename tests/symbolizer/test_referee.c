@@ -171,6 +171,25 @@ static void goes_on_elsewhere(void **state)
 	assert_truth(1);
 }
 
+/* A page that could not be read is zeros in the copy: no return address, and no root. */
+static void what_was_not_there_ends(void **state)
+{
+	struct snapshot *copy = &bench->copy.head;
+	uint64_t page;
+
+	(void)state;
+	dive(60);
+	page = (copy->from / SNAPSHOT_PIECE + 1) * SNAPSHOT_PIECE;
+	assert_true(copy->bytes >= page + SNAPSHOT_PIECE - copy->from);
+	memset(bench->copy.stack + (page - copy->from), 0, SNAPSHOT_PIECE);
+	copy->holes = 1U << snapshot_page(copy, page);
+	unwind();
+	assert_int_equal(bench->reason, REASON_COPY_END);
+	assert_true(bench->depth > 1 && bench->depth < (uint32_t)bench->copy.truth_count);
+	assert_truth(1);
+	copy->holes = 0;
+}
+
 static void unknown_places(void **state)
 {
 	struct referee_mapping *mapping;
@@ -395,6 +414,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(signal_stack, setup, teardown),
 		cmocka_unit_test_setup_teardown(copy_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_elsewhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_not_there_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_stack_replays, setup, teardown),
 		cmocka_unit_test(tables_of_every_kind),

@@ -45,9 +45,9 @@ __attribute__((noipa)) static uint64_t NAME(middle, LETTER)(uint64_t x, unsigned
 }
 
 #ifdef LIBRARY
-uint64_t NAME(enter, LETTER)(uint64_t x, unsigned turns)
+uint64_t NAME(enter, LETTER)(uint64_t x, unsigned turns, uint64_t (*back)(uint64_t x))
 {
-	x = NAME(middle, LETTER)(x, turns);
+	x = back ? back(x) : NAME(middle, LETTER)(x, turns);
 	KEEP(&x);
 	return x + 1;
 }

@@ -3,6 +3,7 @@
  * Calls libraries of identity.c through a function of the same letter, so that a stack tells twice whose it is.
  * identity_host churn SECONDS A-SECOND LIBRARY…  opens, calls and closes them by turns: recycled addresses
  *               move  SECONDS A-SECOND LIBRARY…  moves their text by mremap, each to where another one's was
+ *               under SECONDS A-SECOND LIBRARY…  the same, and the work is done 40 frames behind the call that they make
  *               pids  SECONDS ROUNDS PROGRAM…    starts them by turns, all under one pid, which must be free
  *               files SECONDS COUNT FOLDER       maps and calls so many files, each made, unmapped and removed at once
  *               big   SECONDS MAPPINGS           forks children that work in big_child, from a process so large
@@ -30,7 +31,10 @@
 #define LIBRARIES 6
 #define TURNS 600 /* about half a millisecond */
 
-typedef uint64_t (*enter_fn)(uint64_t x, unsigned turns);
+typedef uint64_t (*back_fn)(uint64_t x);
+typedef uint64_t (*enter_fn)(uint64_t x, unsigned turns, back_fn back);
+
+static back_fn back; /* where the work is done, NULL: in the library */
 
 static double seconds(void)
 {
@@ -58,7 +62,7 @@ static int tell(unsigned long count)
 #define VIA(letter)                                                                                           \
 	__attribute__((noipa)) static uint64_t via_##letter(enter_fn enter, uint64_t x)                    \
 	{                                                                                                     \
-		x = enter(x, TURNS);                                                                          \
+		x = enter(x, TURNS, back);                                                                       \
 		__asm__ volatile("" : "+r"(x));                                                               \
 		return x + 1;                                                                                 \
 	}
@@ -128,6 +132,22 @@ static int find_text(struct dl_phdr_info *info, size_t size, void *data)
 		return 1;
 	}
 	return 0;
+}
+
+__attribute__((noipa)) static uint64_t descend_by(uint64_t x, unsigned frames)
+{
+	if (frames)
+		x = descend_by(x, frames - 1);
+	else
+		for (unsigned turns = TURNS; turns; turns--)
+			SPLIT_WORK(x, 500);
+	__asm__ volatile("" : "+r"(x));
+	return x + 1;
+}
+
+static uint64_t descend(uint64_t x)
+{
+	return descend_by(x, 40);
 }
 
 static int move(double end, double rate, int count, char **paths)
@@ -265,6 +285,10 @@ int main(int argc, char **argv)
 		return churn(end, atof(argv[3]), count, argv + 4);
 	if (!strcmp(argv[1], "move"))
 		return move(end, atof(argv[3]), count, argv + 4);
+	if (!strcmp(argv[1], "under")) {
+		back = descend;
+		return move(end, atof(argv[3]), count, argv + 4);
+	}
 	if (!strcmp(argv[1], "pids"))
 		return pids(end, strtoul(argv[3], NULL, 10), count, argv + 4);
 	if (!strcmp(argv[1], "files") && argc == 5)
