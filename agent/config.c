@@ -5,6 +5,7 @@
  */
 #include "config_private.h"
 
+#include "abi/sample.h"
 #include "base/arena.h"
 #include "base/clock.h"
 
@@ -49,7 +50,7 @@ const struct config_option config_options[] = {
 	{ "pid", 0, TYPE_STRING, AT(pid), NULL, 0, 0, "PID", "only this process", GROUP_SELECT },
 	{ "comm", 0, TYPE_STRING, AT(comm), NULL, 0, 0, "GLOB", "only processes of this name", GROUP_SELECT },
 	{ "cgroup", 0, TYPE_STRING, AT(cgroup), NULL, 0, 0, "GLOB", "only this cgroup path", GROUP_SELECT },
-	{ "debug.sample-blocks", 0, TYPE_NUMBER, AT(sample_blocks), "0", 0, 1U << 14, "N",
+	{ "debug.sample-blocks", 0, TYPE_NUMBER, AT(sample_blocks), "0", 0, SAMPLE_SHARED_BLOCKS, "N",
 	  "blocks of 64 KiB that CPUs share for the samples of a second, 0: by frequency and CPUs", GROUP_DEBUG },
 	{ "debug.row-chunks", 0, TYPE_NUMBER, AT(row_chunks), "0", 0, 64, "N",
 	  "ceiling of the unwind rows in MiB, 0: half of limit.memory", GROUP_DEBUG },

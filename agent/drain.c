@@ -16,8 +16,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 struct drain {
 	struct loader *loader;

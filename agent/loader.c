@@ -121,7 +121,7 @@ static int set_sizes(struct wick *skeleton, const struct loader_opts *opts)
 	unsigned own = cpus < SAMPLE_OWN_BLOCKS ? cpus : SAMPLE_OWN_BLOCKS, shared = count_shared(opts, cpus);
 	int error;
 
-	_Static_assert(SAMPLE_SETS * (SAMPLE_OWN_BLOCKS + LOADER_MAX_SHARED_BLOCKS) <= 1 << 16, "bits in walk.recent");
+	_Static_assert(SAMPLE_SETS * (SAMPLE_OWN_BLOCKS + SAMPLE_SHARED_BLOCKS) <= 1 << 16, "bits in walk.recent");
 	skeleton->data->knobs.cgroup_source = opts->cgroup_source;
 	skeleton->data->knobs.referee_interval = opts->referee_interval;
 	skeleton->data->knobs.own_blocks = own;

@@ -14,8 +14,6 @@
 
 struct loader;
 
-#define LOADER_MAX_SHARED_BLOCKS (1U << 14)
-
 struct loader_opts {
 	unsigned frequency, cpus;       /* size the blocks of samples: what can be taken in a second */
 	unsigned sample_blocks;         /* that processors share in a set, 0: from frequency and cpus */

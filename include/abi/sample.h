@@ -62,6 +62,7 @@ ABI_SIZE(struct sample_record, 88);
 #define SAMPLE_BLOCK_BYTES 65536 /* a record that may be the longest needs no other bound than where it begins */
 
 #define SAMPLE_OWN_BLOCKS 1024 /* processors that have a block of their own in each set; the others share */
+#define SAMPLE_SHARED_BLOCKS (1U << 14) /* of a set at most: the number of a block has 16 bits */
 
 struct sample_block {
 	__u32 used; /* bytes, with these eight */

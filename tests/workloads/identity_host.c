@@ -62,7 +62,7 @@ static int tell(unsigned long count)
 #define VIA(letter)                                                                                           \
 	__attribute__((noipa)) static uint64_t via_##letter(enter_fn enter, uint64_t x)                    \
 	{                                                                                                     \
-		x = enter(x, TURNS, back);                                                                       \
+		x = enter(x, TURNS, back);                                                                    \
 		__asm__ volatile("" : "+r"(x));                                                               \
 		return x + 1;                                                                                 \
 	}
