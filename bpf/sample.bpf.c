@@ -113,16 +113,30 @@ static __always_inline bool same_key(const struct sample_key *a, const struct sa
 	return !differ;
 }
 
+/* Where was counted last, or near it, is mostly counted next. */
+static __always_inline void touch_last(struct walk *walk)
+{
+	struct sample_record *record = record_at(find_block(walk->last.block), walk->last.at);
+
+	if (record)
+		WALK_TOUCH(record->value.count);
+	WALK_TOUCH(walk->recent[walk->last.slot & (WALK_RECENT - 1)]);
+}
+
 static __always_inline bool count_again(struct walk *walk, __u32 turn)
 {
-	__u64 recent = walk->recent[slot_of(&walk->key)];
+	__u32 slot = slot_of(&walk->key);
+	__u64 recent = walk->recent[slot];
 	struct sample_record *record;
 
+	walk->last.slot = slot;
 	if (recent >> 32 != turn)
 		return false;
 	record = record_at(find_block((__u32)recent >> 16), recent & 0xffff);
 	if (!record || !same_key(&record->key, &walk->key))
 		return false;
+	walk->last.block = (__u32)recent >> 16;
+	walk->last.at = recent & 0xffff;
 	record->value.count++; /* nobody else writes to this processor's blocks */
 	record->value.last_ns = walk->value.last_ns;
 	record->value.table_version = walk->value.table_version;
@@ -163,7 +177,9 @@ __attribute__((noinline)) int sample_append(__u32 turn)
 		copy_frames(&copy, 0, walk->value.user_depth);
 	}
 	walk->log.at = copy.block->used = copy.to;
-	walk->recent[slot_of(&walk->key)] = (__u64)turn << 32 | walk->log.block << 16 | at;
+	walk->last.block = walk->log.block;
+	walk->last.at = at;
+	walk->recent[walk->last.slot & (WALK_RECENT - 1)] = (__u64)turn << 32 | walk->log.block << 16 | at;
 	return 0;
 }
 
@@ -335,6 +351,7 @@ static __always_inline void read_user_stack(struct walk *walk, void *ctx, struct
 		keep_leaf(walk, REASON_PROCESS_UNKNOWN);
 	} else if (!copy_recycling(walk, set)) {
 		walk->value.table_version = walk->table.version;
+		touch_last(walk);
 		unwind_native(walk);
 		if (walk->table.flags & UNWIND_PROCESS_RECYCLES) /* an equal stack may be of other files */
 			walk->hash = walk_hash(walk->hash, walk->value.last_ns) | 1;
@@ -361,7 +378,7 @@ static __always_inline void read_name(struct sample_value *value, struct task_st
 	to[1] = from[1];
 }
 
-static __always_inline void name_sample(struct walk *walk, struct task_struct *task, __u64 now)
+static __always_inline void name_sample(struct walk *walk, struct task_struct *task)
 {
 	__builtin_memset(&walk->key, 0, sizeof(walk->key));
 	walk->key.cgroup = task_cgroup_id(task);
@@ -370,22 +387,21 @@ static __always_inline void name_sample(struct walk *walk, struct task_struct *t
 	walk->key.tid = task->pid;
 	walk->key.exec_id = task->self_exec_id;
 	walk->value.count = 1;
-	walk->value.last_ns = now;
 	walk->value.user_depth = walk->value.kernel_depth = 0;
 	walk->value.table_version = 0;
 	read_name(&walk->value, task);
-	walk->deadline_ns = now + KNOB_MAX_SAMPLE_NS;
+	walk->deadline_ns = walk->value.last_ns + KNOB_MAX_SAMPLE_NS;
 	walk->depth = walk->walked = walk->searched = 0;
 }
 
 static __always_inline void take(struct walk *walk, struct sample_counters *counted, __u32 turn,
-				 volatile struct kernel_regs *ctx, __u64 now)
+				 volatile struct kernel_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool in_kernel = !(ctx->cs & 3);
 	__u32 reason, interval = knobs.referee_interval;
 
-	name_sample(walk, task, now);
+	name_sample(walk, task);
 	if (in_kernel) {
 		walk->key.flags |= SAMPLE_IN_KERNEL;
 		read_kernel_stack(walk, (void *)ctx);
@@ -407,7 +423,7 @@ static __always_inline void take(struct walk *walk, struct sample_counters *coun
 	if (!(walk->key.flags & (SAMPLE_KTHREAD | SAMPLE_SNAPSHOT)) && reason < REASON_COUNT)
 		counted->user[reason]++;
 	reason = walk->key.kernel_reason;
-	if (in_kernel && reason < REASON_COUNT)
+	if (walk->key.flags & SAMPLE_IN_KERNEL && reason < REASON_COUNT)
 		counted->kernel[reason]++;
 }
 
@@ -429,7 +445,6 @@ int sample(struct kernel_regs *ctx)
 	__u32 zero = 0, turn = knobs.turn, set = turn % SAMPLE_SETS;
 	struct sample_counters *counted;
 	struct walk *walk;
-	__u64 now;
 
 	counted = bpf_map_lookup_elem(&counters, &set);
 	if (!counted)
@@ -440,9 +455,9 @@ int sample(struct kernel_regs *ctx)
 		counted->lost[REASON_NO_SCRATCH]++;
 		return 0;
 	}
-	now = bpf_ktime_get_ns();
-	take(walk, counted, turn, ctx, now);
-	count_time(counted, bpf_ktime_get_ns() - now);
+	walk->value.last_ns = bpf_ktime_get_ns();
+	take(walk, counted, turn, ctx);
+	count_time(counted, bpf_ktime_get_ns() - walk->value.last_ns);
 	return 0;
 }
 

@@ -44,16 +44,15 @@ UNWIND_INLINE void unwind_enter_caller(struct unwind_regs *regs, __u64 pc, __u64
 UNWIND_INLINE enum reason unwind_step_rule(struct unwind_regs *regs, __u16 rule, void *context)
 {
 	__u32 slot = rule >> 11 & 7;
-	__u64 cfa = 8 * (__u64)(rule & 0x7ff), pc = 0;
+	__u64 rsp = regs->reg[UNWIND_RSP], cfa = rsp, pc = 0;
 
 	if (rule >> 14 == UNWIND_KIND_RBP) {
 		if (regs->rbp_lost)
 			return REASON_UNSUPPORTED_RULE;
-		cfa += regs->reg[UNWIND_RBP];
-	} else {
-		cfa += regs->reg[UNWIND_RSP];
+		cfa = regs->reg[UNWIND_RBP];
 	}
-	if (cfa <= regs->reg[UNWIND_RSP])
+	cfa += 8 * (__u64)(rule & 0x7ff);
+	if (cfa <= rsp)
 		return REASON_NO_PROGRESS;
 	if (UNWIND_READ(context, cfa - 8, &pc))
 		return REASON_READ_FAULT;

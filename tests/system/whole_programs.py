@@ -143,6 +143,7 @@ def our_own():
     grown = build("grown", "gcc", *plain, "grown.c")
     yield Program("grown", [grown, "24"])
     yield Program("grown_far", [grown, "200"])  # more than a copy for the referee holds
+    yield Program("hollow", [build("hollow", "gcc", "-fno-stack-clash-protection", *plain, "hollow.c")])
     yield Program("signals", [build("interrupted", "gcc", *plain, "interrupted.c")])
     missing = None if shutil.which("musl-gcc") else "musl-tools is not installed"
     for name, source in () if missing else (("musl", "library.c"), ("musl_signals", "interrupted.c")):
