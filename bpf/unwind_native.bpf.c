@@ -312,7 +312,7 @@ static __always_inline void note_leap(struct walk *walk, __u64 sp)
 {
 	if (walk->regs.reg[UNWIND_RSP] - sp <= WALK_LEAP || walk->far)
 		return;
-	walk->near_end = sp + WALK_BLIND;
+	walk->near_end = sp + WALK_BEHIND;
 	walk->far = walk->regs.reg[UNWIND_RSP];
 }
 

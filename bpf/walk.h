@@ -39,6 +39,7 @@
 #define WALK_RECENT 256 /* a power of two */
 #define WALK_NEAR 3
 #define WALK_LEAP 65536 /* bytes that rsp moves in a step, or down: to another stack, or over a very large frame */
+#define WALK_BEHIND 1024 /* bytes that a copy keeps behind where a leap came from */
 
 struct walk_table { /* the process's mapping table, and all that parts it from any other */
 	__u64 start_ns;
